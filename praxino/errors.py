@@ -1,0 +1,45 @@
+"""What goes wrong, in one line: what, which item, which limit, what to do."""
+
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_SOME_ITEMS_FAILED = 1
+EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 3
+EXIT_INTERRUPTED = 130
+
+
+class VideoError(ValueError):
+    """A video cannot be read as asked: broken, of a kind that is not allowed, or too short.
+
+    Args:
+        item: the file as the user named it; only its last part is shown.
+        message: what is wrong, the limit, and the way out.
+        code: one stable word for ledgers and programs, for example `damaged` or `not_found`.
+    """
+
+    def __init__(self, item: str | Path, message: str, *, code: str) -> None:
+        self.item, self.message, self.code = str(item), message, code
+        super().__init__(item, message, code)
+
+    def __str__(self) -> str:
+        return f"{Path(self.item).name or self.item}: {self.message}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default, and loader workers send errors home.
+        return _rebuild, (self.item, self.message, self.code)
+
+
+def _rebuild(item: str, message: str, code: str) -> VideoError:
+    return VideoError(item, message, code=code)
+
+
+class EnvironmentFault(RuntimeError):
+    """The machine, not the input, is at fault: disk full, folder read-only, extra not installed."""
+
+
+def missing_extra(library: str, extra: str) -> EnvironmentFault:
+    """The one sentence said wherever an optional library is absent."""
+    return EnvironmentFault(
+        f"This needs {library}, which is not installed. Run: pip install 'praxino[{extra}]'"
+    )

@@ -1,0 +1,60 @@
+"""What a model wants to be fed: the contract between models and the video road."""
+
+from dataclasses import dataclass
+
+CHANNELS = {"rgb": 3, "flow": 2, "rgb_difference": 3, "warped_flow": 2}
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """How many frames, how far apart, how large, how normalised.
+
+    Frames are `1 / frames_per_second` seconds apart, or `stride_frames` frames of the video's own
+    rate apart; when both are None the frames are spread over the whole span (TSN's segments).
+
+    Args:
+        frames: T, the number of frames in a clip.
+        frames_per_second: the clip's own rate, whatever the video's (SPEC: "16 frames at 5 fps").
+        stride_frames: the published alternative: every n-th frame of the video.
+        size: height and width of the square that enters the model, in pixels.
+        resize_short: the short side before cropping, in pixels.
+        mean: per channel, for values in [0, 1].
+        std: per channel, for values in [0, 1].
+        inputs: what streams the model takes, in the order of `forward`'s arguments.
+    """
+
+    frames: int
+    frames_per_second: float | None = None
+    stride_frames: int | None = None
+    size: int = 112
+    resize_short: int = 128
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    inputs: tuple[str, ...] = ("rgb",)
+
+    def __post_init__(self) -> None:
+        if self.frames_per_second is not None and self.stride_frames is not None:
+            raise ValueError(
+                f"A clip has one spacing: got frames_per_second={self.frames_per_second} and "
+                f"stride_frames={self.stride_frames}. Set one of them to None."
+            )
+        for name in ("frames", "frames_per_second", "stride_frames", "size", "resize_short"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"ClipSpec.{name} must be above 0, got {value}.")
+        if self.resize_short < self.size:
+            raise ValueError(
+                f"A crop of size={self.size} does not fit a short side of "
+                f"resize_short={self.resize_short} pixels."
+            )
+        unknown = [name for name in self.inputs if name not in CHANNELS]
+        if unknown:
+            raise ValueError(f"Unknown input {unknown[0]!r}; the inputs are {', '.join(CHANNELS)}.")
+
+    @property
+    def spread(self) -> bool:
+        """Whether the frames cover the whole span rather than keep a fixed distance."""
+        return self.frames_per_second is None and self.stride_frames is None
