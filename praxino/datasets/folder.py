@@ -1,0 +1,122 @@
+"""Data sets that are folders of class folders: `videos/kick/a.mp4` or `videos/train/kick/a.mp4`."""
+
+from pathlib import Path
+
+from praxino.datasets.manifest import Manifest, Row
+
+VIDEO_SUFFIXES = (
+    ".3gp",
+    ".avi",
+    ".gif",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpeg",
+    ".mpg",
+    ".webm",
+)
+SPLIT_FOLDERS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+def read_folder(path: str | Path) -> Manifest:
+    """Read a folder in which every class has a folder with its videos.
+
+    The folders may lie inside `train`, `val` and `test` folders; otherwise the rows have no split
+    and `praxino.datasets.splits` makes one. Videos are recognised by their suffix
+    (`VIDEO_SUFFIXES`, in upper or lower case); other files and everything hidden is ignored.
+    Symbolic links to videos and class folders are followed. Class names are folder names, in
+    alphabetical order.
+
+    Args:
+        path: the folder that holds the class folders or the split folders.
+
+    Raises:
+        ValueError: the folder is missing, flat, nested too deeply, has fewer than two classes, a
+            class folder without videos, or a class that occurs in val or test but not in train.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise ValueError(f"There is no folder {root}.")
+    _refuse_loose_videos(root)
+    folders = _folders(root)
+    split_folders = [folder for folder in folders if folder.name.lower() in SPLIT_FOLDERS]
+    if not split_folders:
+        rows = _class_rows(root, folders, split="")
+    elif len(split_folders) == len(folders):
+        rows = []
+        for folder in split_folders:
+            _refuse_loose_videos(folder)
+            rows += _class_rows(root, _folders(folder), SPLIT_FOLDERS[folder.name.lower()])
+        _require_trained_classes(root, rows)
+    else:
+        odd = next(folder for folder in folders if folder not in split_folders)
+        raise ValueError(
+            f"{root} holds the split folder {split_folders[0].name!r} beside {odd.name!r}. Put all "
+            "class folders inside split folders, or none."
+        )
+    classes = sorted({label for row in rows for label in row.labels})
+    if len(classes) < 2:
+        found = f"only the class {classes[0]!r}" if classes else "no class folders"
+        raise ValueError(f"{root} has {found}; a classifier needs at least two class folders.")
+    return Manifest.from_rows(rows, root, classes)
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name, not the content, says that this is a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def _class_rows(root: Path, folders: list[Path], split: str) -> list[Row]:
+    rows = []
+    for folder in folders:
+        entries = sorted(folder.iterdir())
+        videos = [entry for entry in entries if is_video(entry)]
+        nested = [entry for entry in _folders(folder) if any(map(is_video, entry.iterdir()))]
+        if nested:
+            raise ValueError(
+                f"{nested[0]} holds videos inside a class folder. Videos lie directly in their "
+                "class folder; split folders are called train, val and test."
+            )
+        if not videos:
+            suffixes = sorted({entry.suffix for entry in entries if entry.is_file()} - {""})
+            found = f" (it has files ending in {', '.join(suffixes)})" if suffixes else ""
+            raise ValueError(
+                f"The class folder {folder} has no videos{found}. Videos end in "
+                f"{', '.join(VIDEO_SUFFIXES)}; remove the folder or convert its files."
+            )
+        for video in videos:
+            if not video.is_file():
+                raise ValueError(f"{video} is a broken link or not a file. Remove or repair it.")
+            rows.append(Row(video.relative_to(root).as_posix(), (folder.name,), split=split))
+    return rows
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(
+        entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
+def _refuse_loose_videos(folder: Path) -> None:
+    loose = sorted(entry for entry in folder.iterdir() if is_video(entry) and entry.is_file())
+    if loose:
+        raise ValueError(
+            f"{folder} holds {loose[0].name!r} beside its class folders ({len(loose)} such "
+            "videos). Put every video into a folder named after its class."
+        )
+
+
+def _require_trained_classes(root: Path, rows: list[Row]) -> None:
+    trained = {row.labels for row in rows if row.split == "train"}
+    for row in rows:
+        if trained and row.labels not in trained:
+            raise ValueError(
+                f"{root}: the class {row.labels[0]!r} occurs in {row.split} but not in train."
+            )
