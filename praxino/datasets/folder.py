@@ -73,6 +73,29 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
+def videos_by_stem(folder: str | Path) -> dict[str, str]:
+    """Every video under a folder, however deep: name without suffix -> path relative to it.
+
+    Benchmarks are unpacked flat or into class folders, and converted to other containers; their
+    readers find a clip by its name. A folder that does not exist holds no videos.
+
+    Raises:
+        ValueError: two videos have the same name, so that one could stand in for the other.
+    """
+    folder = Path(folder)
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if is_video(path):
+            relative = path.relative_to(folder).as_posix()
+            if path.stem in found:
+                raise ValueError(
+                    f"{folder} holds {found[path.stem]} and {relative}: the same name twice. "
+                    "Keep one of them."
+                )
+            found[path.stem] = relative
+    return found
+
+
 def _class_rows(root: Path, folders: list[Path], split: str) -> list[Row]:
     rows = []
     for folder in folders:

@@ -19,6 +19,7 @@ import hashlib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -128,7 +129,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         places = [f"row {number}" for number in range(len(self.rows))]
-        _raise_problems("manifest", _table_problems(self.rows, self.classes, places))
+        raise_problems("manifest", _table_problems(self.rows, self.classes, places))
 
     @classmethod
     def from_rows(
@@ -191,7 +192,7 @@ class Manifest:
         if classes is None:
             classes = _sorted_labels(rows) if stored_classes is None else stored_classes
         problems += _table_problems(rows, classes, places)
-        _raise_problems(path.name, problems)
+        raise_problems(path.name, sorted(problems, key=_line))
         return cls(tuple(rows), root, tuple(classes))
 
     def write(self, path: str | Path, *, keep_root: bool = False) -> None:
@@ -229,6 +230,11 @@ class Manifest:
                 _write_csv(temporary, rows)
         else:
             raise ValueError(f"{path.name}: a manifest ends in .parquet or .csv.")
+
+    def __repr__(self) -> str:
+        rows = Counter(row.split for row in self.rows)
+        counts = ", ".join(f"{rows[split]} {split or 'without split'}" for split in self.splits)
+        return f"Manifest({counts or 'no rows'}; {len(self.classes)} classes; {self.root})"
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -347,6 +353,23 @@ class Manifest:
     @cached_property
     def _class_id(self) -> dict[str, int]:
         return {label: number for number, label in enumerate(self.classes)}
+
+
+def raise_problems(name: str, problems: Sequence[tuple[str, str]]) -> None:
+    """Raise one ValueError that lists every problem of a table, the first 20 in full.
+
+    Args:
+        name: the table, for the first line.
+        problems: where (for example "list.csv:7") and what; nothing is raised if there are none.
+    """
+    if not problems:
+        return
+    lines = [f"{place}: {problem}" for place, problem in problems[:PROBLEMS_SHOWN]]
+    if len(problems) == 1:
+        raise ValueError(lines[0])
+    if len(problems) > PROBLEMS_SHOWN:
+        lines.append(f"... and {len(problems) - PROBLEMS_SHOWN} more")
+    raise ValueError("\n".join([f"{name}: {len(problems)} problems", *lines]))
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
@@ -553,17 +576,6 @@ def _table_problems(
     return problems
 
 
-def _raise_problems(name: str, problems: list[tuple[str, str]]) -> None:
-    if not problems:
-        return
-    lines = [f"{place}: {problem}" for place, problem in problems[:PROBLEMS_SHOWN]]
-    if len(problems) == 1:
-        raise ValueError(lines[0])
-    if len(problems) > PROBLEMS_SHOWN:
-        lines.append(f"... and {len(problems) - PROBLEMS_SHOWN} more")
-    raise ValueError("\n".join([f"{name}: {len(problems)} problems", *lines]))
-
-
 def _relative(video: Any, root: Path) -> Any:
     """An absolute path inside the root without the root; anything else as it is, for `Row`."""
     if not isinstance(video, str) or not video or "\0" in video:
@@ -593,6 +605,11 @@ def _prefix(root: Path, path: Path) -> str:
 
 def _join(prefix: str, video: str) -> str:
     return video if prefix in ("", ".") else f"{prefix}/{video}"
+
+
+def _line(problem: tuple[str, str]) -> int:
+    number = problem[0].rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def _sorted_labels(rows: Iterable[Row]) -> list[str]:
