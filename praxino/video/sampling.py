@@ -455,7 +455,7 @@ class _Timeline:
         self.begin = float(self.seconds[self.first])
         self.end = end
 
-    def on_screen(self, moments: NDArray[np.float64] | float) -> Indices:
+    def on_screen(self, moments: ArrayLike) -> Indices:
         """The span's frame on screen at each moment: the last one that has appeared by then."""
         appeared = np.searchsorted(self.seconds - self.slack, moments, side="right") - 1
         return np.clip(appeared, self.first, self.last)

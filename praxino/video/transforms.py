@@ -1,0 +1,553 @@
+"""What happens to the pixels of a clip before a model sees it.
+
+All frames of a clip are treated alike, and randomness comes from the generator passed in. The
+functions on clips take `(C, T, H, W)`, uint8 or float: cropping a uint8 clip is a view and costs
+nothing, so `train_transform` and `test_views` turn to float last.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms import functional as pictures
+
+from praxino.video.clip_spec import ClipSpec
+
+CROPS = ("random_resized", "random", "multi_scale_corner", "centre")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips are varied. The numbers of frames and pixels stand in `ClipSpec`.
+
+    Args:
+        crop: "random_resized" (Inception), "random" (a square of the model's size from the resized
+            clip; C3D), "multi_scale_corner" (TSN), or "centre" (no variation).
+        scale: the share of the picture's area that a "random_resized" crop keeps. ImageNet's 0.08
+            would often cut the action out.
+        ratio: width over height of a "random_resized" crop before it is made square.
+        corner_scales: sides of a "multi_scale_corner" crop, as shares of the short side.
+        flip_probability: of mirroring left and right. See `FlipPairs` for classes that swap.
+        brightness: strength s gives a factor from [1 - s, 1 + s], drawn once per clip.
+        contrast: as `brightness`.
+        saturation: as `brightness`.
+        hue: strength h turns the colour wheel by up to h of a full turn, at most 0.5.
+    """
+
+    crop: str = "random_resized"
+    scale: tuple[float, float] = (0.5, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    corner_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    flip_probability: float = 0.5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROPS:
+            raise ValueError(f"There is no crop={self.crop!r}; the choices are {', '.join(CROPS)}.")
+        if not 0 <= self.flip_probability <= 1:
+            raise ValueError(f"flip_probability must be in [0, 1], got {self.flip_probability}.")
+        _check_range("scale", self.scale, limit=1.0)
+        _check_range("ratio", self.ratio)
+        if not self.corner_scales or not all(0 < scale <= 1 for scale in self.corner_scales):
+            raise ValueError(f"corner_scales must be in (0, 1], got {self.corner_scales}.")
+        _check_jitter(self.brightness, self.contrast, self.saturation, self.hue)
+
+
+# --- The two roads from decoded frames to a model's input ---
+
+
+def train_transform(
+    frames: NDArray[np.uint8],
+    spec: ClipSpec,
+    rng: np.random.Generator,
+    augmentation: Augmentation,
+    *,
+    flip: bool | None = None,
+) -> Tensor:
+    """A random view of a clip, for training.
+
+    Args:
+        frames: (T, H, W, C) uint8 as decoded, of any size that holds the crop.
+        spec: the size and normalisation that the model wants.
+        rng: where the randomness comes from, usually `sampling.view_rng`.
+        augmentation: what to vary.
+        flip: whether to mirror; None draws it. Draw it outside where labels change with it.
+
+    Returns:
+        (C, T, size, size) float, normalised, contiguous.
+
+    Raises:
+        ValueError: frames of another kind, or too small.
+    """
+    clip = _as_clip(frames)
+    if augmentation.crop == "random_resized":
+        clip = random_resized_crop(clip, spec.size, rng, augmentation.scale, augmentation.ratio)
+    else:
+        clip = resize_short(clip, spec.resize_short)
+        if augmentation.crop == "random":
+            clip = random_crop(clip, spec.size, rng)
+        elif augmentation.crop == "multi_scale_corner":
+            clip = multi_scale_corner_crop(clip, spec.size, rng, augmentation.corner_scales)
+        else:
+            clip = centre_crop(clip, spec.size)
+    if flip is None:
+        flip = rng.random() < augmentation.flip_probability
+    if flip:
+        clip = horizontal_flip(clip)
+    clip = colour_jitter(
+        _to_float(clip),
+        rng,
+        augmentation.brightness,
+        augmentation.contrast,
+        augmentation.saturation,
+        augmentation.hue,
+    )
+    return normalise(clip, spec.mean, spec.std)
+
+
+def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Tensor:  # noqa: PT028
+    """The fixed views of a clip, for evaluation: resized to `spec.resize_short`, then cropped.
+
+    Args:
+        frames: (T, H, W, C) uint8 as decoded, of any size.
+        spec: the sizes and normalisation that the model wants.
+        crops: 1 takes the centre, 3 is `three_crops`, 10 is `ten_crops`.
+
+    Returns:
+        (crops, C, T, size, size) float, normalised, contiguous.
+
+    Raises:
+        ValueError: frames of another kind, or another number of crops.
+    """
+    clip = resize_short(_as_clip(frames), spec.resize_short)
+    if crops == 1:
+        views = centre_crop(clip, spec.size)[None]
+    elif crops == 3:
+        views = three_crops(clip, spec.size)
+    elif crops == 10:
+        views = ten_crops(clip, spec.size)
+    else:
+        raise ValueError(f"A clip has 1, 3 or 10 crops, got crops={crops}.")
+    return torch.stack([normalise(_to_float(view), spec.mean, spec.std) for view in views])
+
+
+# --- Layout and range ---
+
+
+def to_clip(frames: NDArray[np.uint8]) -> Tensor:
+    """Decoded frames as a clip.
+
+    Args:
+        frames: (T, H, W, C) uint8.
+
+    Returns:
+        (C, T, H, W) float32 in [0, 1], contiguous.
+
+    Raises:
+        ValueError: another type or number of axes.
+    """
+    return _to_float(_as_clip(frames))
+
+
+def from_clip(clip: Tensor) -> NDArray[np.uint8]:
+    """The inverse of `to_clip`; values outside [0, 1] are cut off.
+
+    Args:
+        clip: (C, T, H, W) float in [0, 1].
+
+    Returns:
+        (T, H, W, C) uint8, contiguous.
+    """
+    levels = (clip * 255).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(1, 2, 3, 0).numpy(force=True))
+
+
+def to_tchw(clip: Tensor) -> Tensor:
+    """`(C, T, H, W)`, as 3D models want it, to `(T, C, H, W)` for image functions; a view."""
+    return clip.transpose(0, 1)
+
+
+def from_tchw(frames: Tensor) -> Tensor:
+    """`(T, C, H, W)` to `(C, T, H, W)`; a view."""
+    return frames.transpose(0, 1)
+
+
+def normalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Subtract the mean and divide by the standard deviation of each channel.
+
+    Args:
+        clip: (C, T, H, W) float in [0, 1].
+        mean: C values.
+        std: C values above 0.
+
+    Returns:
+        (C, T, H, W).
+
+    Raises:
+        ValueError: not one mean and one deviation per channel.
+    """
+    means, stds = _per_channel(clip, mean, std)
+    return (clip - means) / stds
+
+
+def denormalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The inverse of `normalise`, to look at what a model saw.
+
+    Args:
+        clip: (C, T, H, W), normalised.
+        mean: C values.
+        std: C values.
+
+    Returns:
+        (C, T, H, W), in [0, 1] up to rounding.
+
+    Raises:
+        ValueError: not one mean and one deviation per channel.
+    """
+    means, stds = _per_channel(clip, mean, std)
+    return clip * stds + means
+
+
+# --- Resize and crop ---
+
+
+def resize_short(clip: Tensor, short_side: int) -> Tensor:
+    """Resize so that the shorter side is `short_side` pixels; bilinear, antialiased, aspect kept.
+
+    Args:
+        clip: (C, T, H, W), uint8 or float. One that has that size already is returned as it is.
+        short_side: in pixels.
+
+    Returns:
+        (C, T, H', W') of the same type; the long side rounds down, as in torchvision.
+    """
+    height, width = clip.shape[-2:]
+    if min(height, width) == short_side:
+        return clip
+    long_side = short_side * max(height, width) // min(height, width)
+    new = (short_side, long_side) if height <= width else (long_side, short_side)
+    return _resize(clip, *new)
+
+
+def centre_crop(clip: Tensor, size: int) -> Tensor:
+    """The square of `size` pixels in the middle of `(..., H, W)`; a view."""
+    height, width = clip.shape[-2:]
+    # round() takes halves to the even number, as torchvision does.
+    return _crop(clip, round((height - size) / 2), round((width - size) / 2), size)
+
+
+def three_crops(clip: Tensor, size: int) -> Tensor:
+    """Three squares along the long side: left, centre, right, or top, centre, bottom.
+
+    They cover the picture when its short side is `size`, as in the 30-view protocol.
+
+    Args:
+        clip: (C, T, H, W).
+        size: in pixels, at most the short side.
+
+    Returns:
+        (3, C, T, size, size).
+
+    Raises:
+        ValueError: the clip is too small.
+    """
+    height, width = clip.shape[-2:]
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    if height > width:
+        corners = [(0, left), (top, left), (height - size, left)]
+    else:
+        corners = [(top, 0), (top, left), (top, width - size)]
+    return torch.stack([_crop(clip, *corner, size) for corner in corners])
+
+
+def ten_crops(clip: Tensor, size: int) -> Tensor:
+    """Four corners and the centre, then the same of the mirrored clip.
+
+    Args:
+        clip: (C, T, H, W).
+        size: in pixels, at most the short side.
+
+    Returns:
+        (10, C, T, size, size): top left, top right, bottom left, bottom right, centre; mirrored.
+
+    Raises:
+        ValueError: the clip is too small.
+    """
+    return torch.cat([_five_crops(clip, size), _five_crops(horizontal_flip(clip), size)])
+
+
+def random_crop(clip: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+    """A square of `size` pixels from anywhere in `(..., H, W)`; a view.
+
+    Raises:
+        ValueError: the clip is too small.
+    """
+    _check_holds(clip, size)
+    height, width = clip.shape[-2:]
+    top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
+    return _crop(clip, int(top), int(left), size)
+
+
+def random_resized_crop(
+    clip: Tensor,
+    size: int,
+    rng: np.random.Generator,
+    scale: tuple[float, float] = (0.5, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """A random box, resized to a square (Szegedy et al. 2015, "Going deeper with convolutions").
+
+    Args:
+        clip: (C, T, H, W), uint8 or float.
+        size: of the result, in pixels; the box may be smaller.
+        rng: where the randomness comes from.
+        scale: least and largest share of the picture's area.
+        ratio: least and largest width over height, drawn evenly in the logarithm.
+
+    Returns:
+        (C, T, size, size).
+    """
+    height, width = clip.shape[-2:]
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        aspect = np.exp(rng.uniform(*np.log(ratio)))
+        box_width, box_height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            top = int(rng.integers(height - box_height + 1))
+            left = int(rng.integers(width - box_width + 1))
+            return _resize(clip[..., top : top + box_height, left : left + box_width], size, size)
+    # A very wide or tall picture may hold no such box: the largest one of a fitting shape, centred.
+    box_width = min(width, max(1, round(height * ratio[1])))
+    box_height = min(height, max(1, round(width / ratio[0])))
+    top, left = (height - box_height) // 2, (width - box_width) // 2
+    return _resize(clip[..., top : top + box_height, left : left + box_width], size, size)
+
+
+def multi_scale_corner_crop(
+    clip: Tensor,
+    size: int,
+    rng: np.random.Generator,
+    scales: Sequence[float] = (1.0, 0.875, 0.75, 0.66),
+) -> Tensor:
+    """A box of random sides in a corner or in the centre, resized to a square (TSN, Sec. 3.2).
+
+    Corners, because boxes from anywhere show the middle most of the time.
+
+    Args:
+        clip: (C, T, H, W), uint8 or float.
+        size: of the result, in pixels.
+        rng: where the randomness comes from.
+        scales: possible sides, as shares of the short side, in order. Width and height differ by at
+            most one place in this list, so that nothing is stretched much.
+
+    Returns:
+        (C, T, size, size).
+    """
+    height, width = clip.shape[-2:]
+    sides = [max(1, int(min(height, width) * scale)) for scale in scales]
+    pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
+    box_height, box_width = pairs[rng.integers(len(pairs))]
+    down, across = height - box_height, width - box_width
+    places = [(0, 0), (0, across), (down, 0), (down, across), (down // 2, across // 2)]
+    top, left = places[rng.integers(len(places))]
+    return _resize(clip[..., top : top + box_height, left : left + box_width], size, size)
+
+
+# --- Mirror ---
+
+
+def horizontal_flip(clip: Tensor) -> Tensor:
+    """Mirror left and right of `(..., H, W)`. See `FlipPairs` for what that does to labels."""
+    return clip.flip(-1)
+
+
+@dataclass(frozen=True)
+class FlipPairs:
+    """Classes that turn into each other in a mirror, such as "swipe left" and "swipe right".
+
+    Args:
+        swaps: class name to the class name of its mirror image, in both directions. Classes that
+            are not named keep their label.
+    """
+
+    swaps: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for name, mirrored in self.swaps.items():
+            if self.swaps.get(mirrored) != name:
+                raise ValueError(
+                    f"A mirror works both ways: {name!r} becomes {mirrored!r}, which becomes "
+                    f"{self.swaps.get(mirrored)!r}. Add {mirrored!r}: {name!r} to the swaps."
+                )
+
+    @classmethod
+    def from_names(cls, classes: Sequence[str]) -> "FlipPairs":
+        """The pairs of classes whose names differ in "left" and "right" only.
+
+        Args:
+            classes: all class names. One whose mirror image is not among them is left as it is.
+        """
+        mirrored = {name: _LEFT_OR_RIGHT.sub(_other_side, name) for name in classes}
+        return cls({a: b for a, b in mirrored.items() if a != b and b in mirrored})
+
+    def labels_after(self, classes: Sequence[str]) -> NDArray[np.int64]:
+        """What each label becomes when its clip is mirrored.
+
+        Args:
+            classes: the K class names in the order of the labels.
+
+        Returns:
+            (K,) labels: `labels_after(classes)[label]`, or `targets[:, labels_after(classes)]` for
+            multi-hot rows, as swapping twice changes nothing.
+
+        Raises:
+            ValueError: a class is there without its mirror image.
+        """
+        label = {name: number for number, name in enumerate(classes)}
+        after = np.arange(len(classes))
+        for name, mirrored in self.swaps.items():
+            if name in label and mirrored not in label:
+                raise ValueError(
+                    f"Mirrored, {name!r} becomes {mirrored!r}, which is not among the "
+                    f"{len(classes)} classes. Add it, or train with flip_probability=0."
+                )
+            if name in label:
+                after[label[name]] = label[mirrored]
+        return after
+
+
+# Whole words, also between underscores: "upright" and "bright" have no side.
+_LEFT_OR_RIGHT = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
+
+
+def _other_side(match: re.Match[str]) -> str:
+    side = match.group()
+    other = "right" if side.lower() == "left" else "left"
+    return other.upper() if side.isupper() else other.title() if side[0].isupper() else other
+
+
+# --- Colour ---
+
+
+def colour_jitter(
+    clip: Tensor,
+    rng: np.random.Generator,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+) -> Tensor:
+    """Change the colours of a whole clip alike: brightness, contrast, saturation, hue, in turn.
+
+    Args:
+        clip: (3, T, H, W) float in [0, 1].
+        rng: where the randomness comes from.
+        brightness: strength s gives a factor from [1 - s, 1 + s]; 0 leaves the clip alone.
+        contrast: as `brightness`; towards or away from each frame's mean grey.
+        saturation: as `brightness`; towards or away from each pixel's grey.
+        hue: strength h turns the colour wheel by up to h of a full turn, at most 0.5.
+
+    Returns:
+        (3, T, H, W) float in [0, 1].
+
+    Raises:
+        ValueError: a strength below 0, or a hue above 0.5.
+    """
+    _check_jitter(brightness, contrast, saturation, hue)
+    frames = to_tchw(clip)
+    for strength, adjust in (
+        (brightness, pictures.adjust_brightness),
+        (contrast, pictures.adjust_contrast),
+        (saturation, pictures.adjust_saturation),
+    ):
+        if strength > 0:
+            frames = adjust(frames, rng.uniform(max(0.0, 1 - strength), 1 + strength))
+    if hue > 0:
+        frames = pictures.adjust_hue(frames, rng.uniform(-hue, hue))
+    return from_tchw(frames).contiguous()
+
+
+# --- Parts ---
+
+
+def _as_clip(frames: NDArray[np.uint8]) -> Tensor:
+    """(T, H, W, C) uint8 frames as a (C, T, H, W) uint8 view."""
+    if frames.dtype != np.uint8 or frames.ndim != 4 or 0 in frames.shape:
+        raise ValueError(
+            f"Frames must be (T, H, W, C) uint8 and not empty, got shape {frames.shape} of "
+            f"{frames.dtype}."
+        )
+    # torch wants to be allowed to write, and no negative strides; a copy only where it must be.
+    return torch.from_numpy(np.require(frames, requirements=["C", "W"])).permute(3, 0, 1, 2)
+
+
+def _to_float(clip: Tensor) -> Tensor:
+    return clip.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _per_channel(
+    clip: Tensor, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    if not len(mean) == len(std) == clip.shape[0]:
+        raise ValueError(
+            f"A clip of shape {tuple(clip.shape)} needs {clip.shape[0]} means and deviations, got "
+            f"{len(mean)} and {len(std)}."
+        )
+    return clip.new_tensor(mean).view(-1, 1, 1, 1), clip.new_tensor(std).view(-1, 1, 1, 1)
+
+
+def _resize(clip: Tensor, height: int, width: int) -> Tensor:
+    if tuple(clip.shape[-2:]) == (height, width):
+        return clip
+    frames = interpolate(
+        to_tchw(clip), size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    return from_tchw(frames)
+
+
+def _crop(clip: Tensor, top: int, left: int, size: int) -> Tensor:
+    _check_holds(clip, size)
+    return clip[..., top : top + size, left : left + size]
+
+
+def _five_crops(clip: Tensor, size: int) -> Tensor:
+    _check_holds(clip, size)
+    down, across = clip.shape[-2] - size, clip.shape[-1] - size
+    corners = [(0, 0), (0, across), (down, 0), (down, across)]
+    crops = [_crop(clip, *corner, size) for corner in corners]
+    return torch.stack([*crops, centre_crop(clip, size)])
+
+
+def _check_holds(clip: Tensor, size: int) -> None:
+    if size > min(clip.shape[-2:]):
+        raise ValueError(
+            f"A crop of {size} pixels does not fit a clip of shape {tuple(clip.shape)}. Resize it "
+            f"first, to a short side of at least {size}."
+        )
+
+
+def _check_range(name: str, limits: tuple[float, float], limit: float = np.inf) -> None:
+    if not 0 < limits[0] <= limits[1] <= limit:
+        raise ValueError(
+            f"{name} must be two numbers in (0, {limit:g}], the lower one first, got {limits}."
+        )
+
+
+def _check_jitter(brightness: float, contrast: float, saturation: float, hue: float) -> None:
+    for name, strength in (
+        ("brightness", brightness),
+        ("contrast", contrast),
+        ("saturation", saturation),
+        ("hue", hue),
+    ):
+        if strength < 0 or (name == "hue" and strength > 0.5):
+            limit = "in [0, 0.5]" if name == "hue" else "at least 0"
+            raise ValueError(f"{name} must be {limit}, got {strength}.")
