@@ -1,0 +1,293 @@
+"""The one place that calls a decoder, and the gate in front of it.
+
+Nothing is opened by name: praxino opens the file itself and hands FFmpeg the open file, so that a
+path is never taken for a URL, a pattern or a list of other files. The container is told from the
+file's first bytes and must be on the list below; so must the codec, before a packet is decoded.
+"""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import av.logging
+
+from praxino.errors import VideoError
+
+CODECS = (
+    *("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "h263", "flv1", "theora"),
+    *("mpeg1video", "mpeg2video", "msmpeg4v2", "msmpeg4v3", "mjpeg", "dvvideo", "prores"),
+    *("gif", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo"),
+)
+CONTAINERS = "MP4, MOV, 3GP, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg or GIF"
+
+MAX_SIDE = 8192  # pixels
+MAX_PIXELS = 8192 * 4320  # 8K; a frame of this size takes 106 MB as RGB
+
+# In these a codec's packet is one shown picture, so that counting packets counts frames. VP8 has
+# hidden packets, and AVI holds no display times at all.
+_COUNTABLE_CONTAINERS = ("mov", "matroska", "mpegts", "flv", "gif")
+_UNCOUNTABLE_CODECS = ("vp8",)
+
+# PyAV is silent unless told otherwise; a library that talks on stderr breaks the error contract.
+av.logging.set_level(None)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video that passed the first half of the gate: a regular, non-empty file or bytes."""
+
+    name: str
+    path: Path | None
+    content: bytes
+    container: str
+
+    def open(self) -> BinaryIO:
+        """A fresh handle at the first byte."""
+        return io.BytesIO(self.content) if self.path is None else self.path.open("rb")
+
+
+def check_source(source: str | os.PathLike[str] | bytes) -> Source:
+    """Refuse everything but local regular files and bytes that look like an allowed container.
+
+    Raises:
+        VideoError: `not_found`, `not_a_regular_file`, `empty` or `unsupported_container`.
+        TypeError: `source` is neither a path nor bytes.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        content = bytes(source)
+        name, head, path = f"<{len(content)} bytes>", content[:1024], None
+    elif isinstance(source, str | os.PathLike):
+        name, path, content = os.fspath(source), Path(source), b""
+        head = _read_head(name, path)
+    else:
+        raise TypeError(f"A video is a path or bytes, got {type(source).__name__}.")
+    if not head:
+        raise VideoError(name, "is empty (0 bytes). Copy or download it again.", code="empty")
+    container = _container_of(head)
+    if container is None:
+        raise VideoError(
+            name,
+            f"is not a video that praxino reads (it begins with {head[:8]!r}). Convert it to "
+            f"{CONTAINERS}.",
+            code="unsupported_container",
+        )
+    return Source(name, path, content, container)
+
+
+def _read_head(name: str, path: Path) -> bytes:
+    if "://" in name and not path.exists():
+        raise VideoError(
+            name,
+            "is a URL. praxino reads local files only: download it first.",
+            code="not_a_regular_file",
+        )
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+            raise VideoError(
+                name,
+                f"is {kind}, not a regular file. Give the path of one video file.",
+                code="not_a_regular_file",
+            )
+        with path.open("rb") as file:
+            return file.read(1024)
+    except FileNotFoundError:
+        message = "there is no such file. Check the path."
+        raise VideoError(name, message, code="not_found") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        message = f"cannot be opened ({reason}). Check the path and its permissions."
+        raise VideoError(name, message, code="not_found") from None
+
+
+def _container_of(head: bytes) -> str | None:
+    """FFmpeg's name of the container that starts with these bytes."""
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"):
+        return "mov"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    beginnings = {
+        b"\x1a\x45\xdf\xa3": "matroska",
+        b"\x00\x00\x01\xba": "mpeg",
+        b"FLV\x01": "flv",
+        b"OggS": "ogg",
+        b"GIF87a": "gif",
+        b"GIF89a": "gif",
+    }
+    for beginning, container in beginnings.items():
+        if head.startswith(beginning):
+            return container
+    # Transport packets are 188 bytes, each led by 0x47; cameras put four more bytes before each.
+    for offset, size in ((0, 188), (4, 192)):
+        if len(head) > offset + 2 * size and all(head[offset + n * size] == 0x47 for n in range(3)):
+            return "mpegts"
+    return None
+
+
+class Decoder:
+    """One pass over one video stream: packets, frames, seeking. Errors become VideoError.
+
+    Args:
+        source: what `check_source` let through.
+        threads: decoding threads; 1 in a loader's worker.
+    """
+
+    def __init__(self, source: Source, threads: int) -> None:
+        self.source = source
+        self.errors = 0  # packets that the demuxer or the decoder refused
+        self.packets_seen = 0
+        self._file = source.open()
+        try:
+            self._container = self._open_container()
+            self.stream = self._pick_stream()
+            self._check_codec()
+            self._check_size()
+            context = self.stream.codec_context
+            context.thread_type = "AUTO"
+            context.thread_count = threads
+            context.options = {"max_pixels": str(MAX_PIXELS)}
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_container(self) -> av.container.InputContainer:
+        # The format is forced, and the lists bind whatever that demuxer may open or probe.
+        options = {
+            "format_whitelist": self.source.container,
+            "protocol_whitelist": "file",
+            "codec_whitelist": ",".join((*CODECS, "libdav1d", "flv", "msmpeg4")),
+            "max_streams": "64",
+        }
+        try:
+            return av.open(
+                self._file,
+                format=self.source.container,
+                options=options,
+                metadata_errors="replace",
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._damaged(f"its header cannot be read ({_reason(error)})") from None
+
+    def _pick_stream(self) -> av.video.stream.VideoStream:
+        streams = self._container.streams.video
+        pictures = av.stream.Disposition.attached_pic
+        moving = [stream for stream in streams if not stream.disposition & pictures]
+        if not moving:
+            raise VideoError(
+                self.source.name,
+                f"has no video stream ({len(self._container.streams)} other streams). "
+                "Give a file with moving pictures.",
+                code="no_video_stream",
+            )
+        self.video_streams = len(moving)
+        return moving[0]
+
+    def _check_codec(self) -> None:
+        context = self.stream.codec_context
+        codec = context.codec.canonical_name if context is not None else "unknown"
+        if codec not in CODECS:
+            raise VideoError(
+                self.source.name,
+                f"its codec {codec!r} is not on the list of codecs that are decoded "
+                f"({', '.join(CODECS)}). Convert it to H.264.",
+                code="codec_not_allowed",
+            )
+        self.codec = codec
+
+    def _check_size(self) -> None:
+        context = self.stream.codec_context
+        check_size(self.source.name, context.width, context.height)
+
+    @property
+    def counts_by_packets(self) -> bool:
+        """Whether packets of this container and codec tell frames and their times."""
+        return (
+            self.source.container in _COUNTABLE_CONTAINERS
+            and self.codec not in _UNCOUNTABLE_CODECS
+            # The fields of an interlaced picture may come as two packets.
+            and self.stream.codec_context.field_order in (0, 1)
+        )
+
+    @property
+    def container_start_seconds(self) -> float:
+        """Where the container's first stream starts; 0 where that is unknown."""
+        start = self._container.start_time
+        return 0.0 if start is None else start / av.time_base
+
+    @property
+    def declared_seconds(self) -> float | None:
+        """The video's duration as the header declares it; None where it does not."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        # Matroska declares that of the longest stream, and the sound may be longer.
+        if self._container.duration and len(self._container.streams) == 1:
+            return self._container.duration / av.time_base
+        return None
+
+    def packets(self) -> Iterator[av.Packet]:
+        """The stream's packets in file order, without the empty one that ends PyAV's."""
+        try:
+            for packet in self._container.demux(self.stream):
+                if packet.size:
+                    self.packets_seen += 1
+                    yield packet
+        except (av.FFmpegError, OSError):
+            self.errors += 1
+
+    def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        """The frames that come out when this packet goes in; None empties the decoder."""
+        try:
+            return self.stream.codec_context.decode(packet)
+        except (av.FFmpegError, OSError):
+            self.errors += 1
+            return []
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """The frames from here to the end, in the order of display."""
+        for packet in self.packets():
+            yield from self.decode(packet)
+        yield from self.decode(None)
+
+    def seek(self, ticks: int) -> bool:
+        """Go to the last key frame at or before this time, as far as the container can tell."""
+        try:
+            self._container.seek(ticks, stream=self.stream, backward=True, any_frame=False)
+        except (av.FFmpegError, OSError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give back memory, threads and the file."""
+        container = getattr(self, "_container", None)
+        if container is not None:
+            container.close()
+        self._file.close()
+
+    def _damaged(self, reason: str) -> VideoError:
+        message = f"is damaged: {reason}. Copy or download it again."
+        return VideoError(self.source.name, message, code="damaged")
+
+
+def check_size(name: str, width: int, height: int) -> None:
+    """Refuse a picture that would take too much memory.
+
+    Raises:
+        VideoError: `too_large`.
+    """
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise VideoError(
+            name,
+            f"its frames of {width} x {height} pixels are above the limit of {MAX_SIDE} pixels "
+            f"a side and {MAX_PIXELS / 1e6:.1f} million in all. Scale it down first.",
+            code="too_large",
+        )
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

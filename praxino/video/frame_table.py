@@ -1,0 +1,289 @@
+"""Which frames a video has, when each is shown, and where decoding can start: counted, not believed.
+
+Packets are counted without decoding where one packet is one picture and every packet has its own
+time (MP4, Matroska, MPEG-TS, FLV, GIF); everything else is decoded once from end to end.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from praxino.errors import VideoError
+from praxino.video.decoder import Decoder, Source
+
+MAX_FRAMES = 10_000_000  # 46 hours at 60 frames per second
+KEEP_BYTES = 64 * 2**20  # decoded frames that a decoding scan may keep for the reads after it
+
+
+@dataclass
+class FrameTable:
+    """The frames of a video in order of display.
+
+    Args:
+        keys: what identifies each frame when it leaves the decoder: its own time stamp in ticks,
+            or its number when the container's time stamps do not tell frames apart.
+        seconds: `(N,)` float64, strictly increasing.
+        last_seconds: how long the last frame is shown.
+        key_frames: indices at which decoding can start, increasing.
+        by_number: whether `keys` are numbers; then reading always starts at the first frame.
+        expected: frames that the file promises; None where it does not say.
+        problems: what is wrong with the file, in words.
+        kept: all frames as they left the decoder, if the scan had to decode and they are few.
+    """
+
+    keys: list[int]
+    seconds: np.ndarray
+    last_seconds: float
+    key_frames: np.ndarray
+    by_number: bool
+    expected: int | None
+    problems: list[str]
+    kept: list[av.VideoFrame] | None = None
+    index_of: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.index_of = {key: index for index, key in enumerate(self.keys)}
+
+
+class Clock:
+    """Turns the time stamps that leave a decoder into seconds, one frame after the other.
+
+    AVI holds no display times, only the slot of each chunk, and PyAV's guess at them goes back and
+    forth; the slots in which frames leave the decoder are what players show. Elsewhere a time
+    that is missing or does not increase is put one frame after the one before, and later times move
+    with it.
+    """
+
+    def __init__(self, decoder: Decoder, first: av.VideoFrame) -> None:
+        stream = decoder.stream
+        self._tick = Fraction(stream.time_base)
+        rate = stream.average_rate or stream.guessed_rate
+        self.period = 1 / Fraction(rate) if rate else Fraction(1, 25)
+        self._slots = decoder.source.container == "avi"
+        self._previous: Fraction | None = None
+        self._shift = Fraction(0)
+        self.repaired = 0
+        first_time = self._stamp(first) or Fraction(0)
+        # A video's second 0 is the start of its container (the sound may start first), but no
+        # frame is ever before it.
+        start = Fraction(0)
+        if not self._slots and decoder.container_start_seconds > 0:
+            start = Fraction(decoder.container_start_seconds).limit_denominator(10**6)
+        own_start = stream.start_time
+        if own_start is not None and abs(own_start * self._tick - start) < Fraction(1, 10**5):
+            start = own_start * self._tick  # the container's start is rounded to microseconds
+        self._zero = first_time if self._slots else min(start, first_time)
+
+    def _stamp(self, frame: av.VideoFrame) -> Fraction | None:
+        ticks = frame.dts if self._slots else frame.pts
+        return None if ticks is None else ticks * self._tick
+
+    def of_ticks(self, ticks: int) -> float:
+        """The second of a trusted time stamp."""
+        return float(ticks * self._tick - self._zero)
+
+    def seconds(self, frame: av.VideoFrame) -> float:
+        """The second at which the next frame is shown."""
+        stamp = self._stamp(frame)
+        time = None if stamp is None else stamp - self._zero + self._shift
+        if self._previous is None:
+            time = time or Fraction(0)
+        elif time is None or time <= self._previous:
+            expected = self._previous + self.period
+            if time is not None:
+                self._shift += expected - time
+            # The last frames of an AVI leave the decoder after its last chunk: that is no repair.
+            self.repaired += not (self._slots and time is None)
+            time = expected
+        self._previous = time
+        return float(time)
+
+
+class FrameCounter:
+    """Numbers frames while a video is read from its start, as the table of all frames does.
+
+    A packet that gives no frame (damage) keeps its number, so that the frames after it are not
+    renumbered. Memory is bound by the reordering depth, not by the length of the video.
+    """
+
+    def __init__(self, by_packets: bool) -> None:
+        self._by_packets = by_packets
+        self._waiting: list[int] = []
+        self._next = 0
+        self._started = False
+
+    def packet(self, packet: av.Packet) -> None:
+        """Take note of a packet before it is decoded."""
+        if self._by_packets and packet.pts is not None and not packet.is_discard:
+            insort(self._waiting, packet.pts)
+
+    def index(self, frame: av.VideoFrame) -> int:
+        """The number of the frame that has just left the decoder."""
+        if self._by_packets and frame.pts is not None:
+            place = bisect_left(self._waiting, frame.pts)
+            # Pictures before the first one that decodes have no key frame and are not counted.
+            self._next += place if self._started else 0
+            del self._waiting[: place + 1]
+        self._started = True
+        self._next += 1
+        return self._next - 1
+
+
+def scan(source: Source, first: av.VideoFrame, threads: int) -> FrameTable:
+    """Count the frames of a video, in a pass of its own.
+
+    Args:
+        source: the video.
+        first: the first frame that decodes, which proves where the video starts.
+        threads: decoding threads, if it must be decoded.
+
+    Raises:
+        VideoError: `damaged` if nothing decodes, `too_large` above `MAX_FRAMES`.
+    """
+    with closing(Decoder(source, threads)) as decoder:
+        table = _scan_packets(decoder, first) if decoder.counts_by_packets else None
+    if table is None:
+        with closing(Decoder(source, threads)) as decoder:
+            table = _scan_by_decoding(decoder, first)
+    return table
+
+
+def _scan_packets(decoder: Decoder, first: av.VideoFrame) -> FrameTable | None:
+    """Count packets; None where their time stamps cannot be trusted."""
+    times: list[int] = []
+    keys: list[int] = []
+    durations: dict[int, int] = {}
+    count, corrupt, previous = 0, 0, None
+    for packet in decoder.packets():
+        count += 1
+        _check_count(decoder, count)
+        if packet.pts is None or packet.dts is None:
+            return None
+        if previous is not None and packet.dts < previous:
+            return None
+        previous = packet.dts
+        corrupt += packet.is_corrupt
+        if packet.is_discard:  # an edit list hides it; the decoder drops it
+            continue
+        times.append(packet.pts)
+        durations[packet.pts] = packet.duration or 0
+        if packet.is_keyframe:
+            keys.append(packet.pts)
+    if len(durations) != len(times) or first.pts not in durations:
+        return None
+    clock = Clock(decoder, first)
+    problems = []
+    times.sort()
+    skipped = bisect_left(times, first.pts)
+    if skipped:
+        problems.append(f"the first {skipped} pictures have no key frame to decode them from")
+    times = times[skipped:]
+    seconds = np.array([clock.of_ticks(ticks) for ticks in times])
+    tick = float(decoder.stream.time_base)
+    last_seconds = durations[times[-1]] * tick or _usual_gap(seconds, float(clock.period))
+    if corrupt:
+        problems.append(f"{corrupt} packets are marked as corrupt or cut short")
+    if declared := decoder.stream.frames:
+        expected: int | None = len(times) + skipped + max(0, declared - count)
+    else:
+        expected = _expected(decoder, seconds, last_seconds)
+    key_frames = np.searchsorted(times, sorted(key for key in keys if key >= times[0]))
+    return FrameTable(
+        keys=times,
+        seconds=seconds,
+        last_seconds=last_seconds,
+        key_frames=key_frames,
+        by_number=False,
+        expected=expected,
+        problems=problems,
+    )
+
+
+def _scan_by_decoding(decoder: Decoder, first: av.VideoFrame) -> FrameTable:
+    clock = Clock(decoder, first)
+    stamps: list[int | None] = []
+    seconds: list[float] = []
+    keys: list[int] = []
+    kept: list[av.VideoFrame] | None = []
+    room = KEEP_BYTES
+    for frame in decoder.frames():
+        _check_count(decoder, len(stamps))
+        if frame.key_frame:
+            keys.append(len(stamps))
+        stamps.append(frame.pts)
+        seconds.append(clock.seconds(frame))
+        room -= sum(plane.buffer_size for plane in frame.planes)
+        if room < 0:
+            kept = None
+        elif kept is not None:
+            kept.append(frame)
+    if not stamps:
+        raise VideoError(
+            decoder.source.name,
+            "is damaged: not one frame of it decodes. Copy or download it again.",
+            code="damaged",
+        )
+    problems = []
+    if clock.repaired:
+        problems.append(
+            f"{clock.repaired} of {len(stamps)} time stamps are missing or do not increase; "
+            "those frames are placed one frame period after the one before"
+        )
+    if decoder.errors:
+        problems.append(f"{decoder.errors} packets do not decode")
+    by_number = None in stamps or len(set(stamps)) != len(stamps)
+    times = np.array(seconds)
+    last_seconds = _usual_gap(times, float(clock.period))
+    if decoder.source.container == "avi" and decoder.stream.frames:
+        # The header counts slots, empty ones included.
+        missing = max(0, decoder.stream.frames - decoder.packets_seen)
+        expected: int | None = len(stamps) + missing + decoder.errors
+    else:
+        expected = _expected(decoder, times, last_seconds)
+    return FrameTable(
+        keys=list(range(len(stamps))) if by_number else [int(ticks) for ticks in stamps],  # type: ignore[arg-type]
+        seconds=times,
+        last_seconds=last_seconds,
+        key_frames=np.array(keys, dtype=np.int64),
+        by_number=by_number,
+        expected=expected,
+        problems=problems,
+        kept=kept,
+    )
+
+
+def _usual_gap(seconds: np.ndarray, period: float) -> float:
+    return float(np.median(np.diff(seconds))) if len(seconds) > 1 else period
+
+
+def _expected(decoder: Decoder, seconds: np.ndarray, last_seconds: float) -> int | None:
+    """Frames promised by a header that gives no count one could trust, from its duration."""
+    declared_seconds = decoder.declared_seconds
+    if declared_seconds is None:
+        return None
+    missing = declared_seconds - float(seconds[-1]) - last_seconds
+    usual = _usual_gap(seconds, last_seconds)
+    # Headers round, and count the empty chunks of a delayed encoder.
+    return len(seconds) + (round(missing / usual) if missing > max(0.5, 2 * usual) else 0)
+
+
+def _check_count(decoder: Decoder, count: int) -> None:
+    if count > MAX_FRAMES:
+        raise VideoError(
+            decoder.source.name,
+            f"has more than {MAX_FRAMES:,} frames, the limit. Cut it into shorter files.",
+            code="too_large",
+        )
+
+
+def watch(decoder: Decoder, counter: FrameCounter) -> Iterator[av.VideoFrame]:
+    """All frames of a freshly opened video, while the counter sees its packets."""
+    for packet in decoder.packets():
+        counter.packet(packet)
+        yield from decoder.decode(packet)
+    yield from decoder.decode(None)

@@ -1,0 +1,192 @@
+"""Frames to an MP4 file that every browser plays.
+
+H.264 in yuv420p with the index at the front, colours tagged BT.709. The format needs even sizes:
+an odd width or height grows by one pixel, a copy of the last column or row.
+"""
+
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
+
+from praxino.atomic import atomic_write
+from praxino.errors import EnvironmentFault
+
+_KEY_FRAME_SECONDS = 2  # so that players and `Video.frames` can jump
+
+
+class VideoWriter:
+    """Writes one MP4 file, frame by frame; nothing half-written is ever left at `path`.
+
+        with VideoWriter("out.mp4", frames_per_second=25) as writer:
+            writer.write(pixels)
+
+    Args:
+        path: of the file, ending in `.mp4`.
+        frames_per_second: above 0; give a `Fraction` such as 30000/1001 where it must be exact.
+        quality: x264's constant rate factor, 0 (lossless in yuv420p) to 51; smaller is better.
+
+    Raises:
+        ValueError: the suffix, rate or quality is out of range.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        frames_per_second: float | Fraction,
+        *,
+        quality: int = 18,
+    ) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() != ".mp4":
+            raise ValueError(f"Videos are written as .mp4, got {self.path.name!r}. Rename it.")
+        if not 0 < frames_per_second <= 1000:
+            raise ValueError(
+                f"frames_per_second must be above 0 and at most 1000, got {frames_per_second}."
+            )
+        if not 0 <= quality <= 51:
+            raise ValueError(f"quality is x264's crf, from 0 (best) to 51, got {quality}.")
+        self._rate = Fraction(frames_per_second).limit_denominator(100_000)
+        self._quality = quality
+        self._written = 0
+        self._container: av.container.OutputContainer | None = None
+
+    def __enter__(self) -> Self:
+        self._whole_file = atomic_write(self.path)
+        self._temporary = self._whole_file.__enter__()
+        return self
+
+    def write(self, pixels: np.ndarray) -> None:
+        """Append one frame.
+
+        Args:
+            pixels: `(H, W, 3)` uint8 RGB, of the same size as the frames before.
+
+        Raises:
+            TypeError: not uint8.
+            ValueError: another shape, or a size that changed.
+            EnvironmentFault: the disk is full or not writable.
+        """
+        pixels = np.asarray(pixels)
+        if pixels.dtype != np.uint8:
+            raise TypeError(f"Frames are uint8 RGB in 0 to 255, got {pixels.dtype}.")
+        if pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
+            raise ValueError(f"A frame has the shape (H, W, 3), got {pixels.shape}.")
+        try:
+            if self._container is None:
+                self._open(pixels.shape[0], pixels.shape[1])
+            if pixels.shape != self._shape:
+                raise ValueError(
+                    f"{self.path.name}: frame {self._written} is {pixels.shape[1]} x "
+                    f"{pixels.shape[0]} pixels, the first one {self._shape[1]} x {self._shape[0]}. "
+                    "Resize the frames to one size first."
+                )
+            self._encode(pixels)
+        except (av.FFmpegError, OSError) as error:
+            raise self._fault(error) from None
+        self._written += 1
+
+    def _open(self, height: int, width: int) -> None:
+        self._shape = (height, width, 3)
+        self._container = av.open(
+            str(self._temporary), "w", format="mp4", options={"movflags": "+faststart"}
+        )
+        gop = max(1, round(_KEY_FRAME_SECONDS * self._rate))
+        options = {"crf": str(self._quality), "g": str(gop)}
+        stream = self._container.add_stream("libx264", rate=self._rate, options=options)
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = stream.codec_context.time_base = 1 / self._rate
+        stream.codec_context.colorspace = 1  # BT.709 in the bitstream's own numbering
+        stream.codec_context.color_primaries = ColorPrimaries.BT709
+        stream.codec_context.color_trc = ColorTrc.BT709
+        stream.codec_context.color_range = ColorRange.MPEG
+        self._stream = stream
+        self._reformatter = VideoReformatter()
+
+    def _encode(self, pixels: np.ndarray) -> None:
+        height, width = self._stream.height, self._stream.width
+        padding = ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0))
+        even = np.ascontiguousarray(np.pad(pixels, padding, mode="edge"))
+        frame = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(even, "rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BILINEAR,
+            threads=1,
+        )
+        frame.pts = self._written
+        frame.time_base = 1 / self._rate
+        self._container.mux(self._stream.encode(frame))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._finish(failed=error is not None)
+        except BaseException as fault:
+            self._whole_file.__exit__(type(fault), fault, fault.__traceback__)
+            raise
+        self._whole_file.__exit__(kind, error, trace)
+
+    def _finish(self, *, failed: bool) -> None:
+        try:
+            if self._container is not None and not failed:
+                self._container.mux(self._stream.encode(None))
+        except (av.FFmpegError, OSError) as error:
+            raise self._fault(error) from None
+        finally:
+            self._close()
+        if not failed and self._written == 0:
+            raise ValueError(f"{self.path.name}: no frame was written. Call write at least once.")
+
+    def _close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+
+    def _fault(self, error: Exception) -> EnvironmentFault:
+        reason = getattr(error, "strerror", None) or str(error)
+        return EnvironmentFault(
+            f"{self.path}: the video cannot be written ({reason}). Check the disk and try again."
+        )
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    frames: Iterable[np.ndarray],
+    frames_per_second: float | Fraction,
+    *,
+    quality: int = 18,
+) -> None:
+    """Write frames as one MP4 file.
+
+    Args:
+        path: of the file, ending in `.mp4`.
+        frames: each `(H, W, 3)` uint8 RGB, all of one size; a `(T, H, W, 3)` array will do.
+        frames_per_second: as in `VideoWriter`.
+        quality: as in `VideoWriter`.
+
+    Raises:
+        ValueError: no frame, or as `VideoWriter`.
+        EnvironmentFault: the disk is full or not writable.
+    """
+    with VideoWriter(path, frames_per_second, quality=quality) as writer:
+        for pixels in frames:
+            writer.write(pixels)
