@@ -4,18 +4,11 @@ from pathlib import Path
 
 from praxino.datasets.manifest import Manifest, Row
 
-VIDEO_SUFFIXES = (
-    ".3gp",
-    ".avi",
-    ".gif",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpeg",
-    ".mpg",
-    ".webm",
+# The containers that praxino.video.reader opens; it looks at the content, here only names count.
+VIDEO_SUFFIXES = tuple(
+    ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm".split()
 )
+UNREADABLE_SUFFIXES = (".asf", ".rm", ".rmvb", ".wmv")  # videos, but not for praxino
 SPLIT_FOLDERS = {
     "train": "train",
     "val": "val",
@@ -30,7 +23,8 @@ def read_folder(path: str | Path) -> Manifest:
 
     The folders may lie inside `train`, `val` and `test` folders; otherwise the rows have no split
     and `praxino.datasets.splits` makes one. Videos are recognised by their suffix
-    (`VIDEO_SUFFIXES`, in upper or lower case); other files and everything hidden is ignored.
+    (`VIDEO_SUFFIXES`, in upper or lower case); hidden files and folders are ignored, and so are
+    files of other kinds, but not videos that praxino cannot open (`UNREADABLE_SUFFIXES`).
     Symbolic links to videos and class folders are followed. Class names are folder names, in
     alphabetical order.
 
@@ -39,7 +33,8 @@ def read_folder(path: str | Path) -> Manifest:
 
     Raises:
         ValueError: the folder is missing, flat, nested too deeply, has fewer than two classes, a
-            class folder without videos, or a class that occurs in val or test but not in train.
+            class folder without videos, a video that cannot be opened, or a class that occurs in
+            val or test but not in train.
     """
     root = Path(path)
     if not root.is_dir():
@@ -102,6 +97,12 @@ def _class_rows(root: Path, folders: list[Path], split: str) -> list[Row]:
         entries = sorted(folder.iterdir())
         videos = [entry for entry in entries if is_video(entry)]
         nested = [entry for entry in _folders(folder) if any(map(is_video, entry.iterdir()))]
+        unreadable = [entry for entry in entries if entry.suffix.lower() in UNREADABLE_SUFFIXES]
+        if unreadable:
+            raise ValueError(
+                f"{unreadable[0]} is of a kind that praxino does not open. Convert it to .mp4, or "
+                "remove it."
+            )
         if nested:
             raise ValueError(
                 f"{nested[0]} holds videos inside a class folder. Videos lie directly in their "

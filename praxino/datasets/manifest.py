@@ -289,17 +289,17 @@ class Manifest:
         """The rows that meet every condition given; classes and their order stay.
 
         Args:
-            split: "train", "val", "test" or "".
+            split: "train", "val", "test" or "" for rows without a split.
             labels: class names; a row is taken if it has any of them.
             groups: names of groups.
             where: any other test of a row.
 
         Raises:
-            ValueError: a split, label or group that does not occur. A `where` that meets
-                nothing gives a manifest of length 0.
+            ValueError: an unknown split, label or group. When no row meets the conditions, the
+                manifest has length 0.
         """
         if split is not None:
-            _require_known("split", [split], self.splits)
+            _require_known("split", [split], (*SPLITS, ""))
         if labels is not None:
             _require_known("class", _names(labels), self.classes)
         if groups is not None:
@@ -636,7 +636,7 @@ def _require_known(kind: str, names: list[str], known: Sequence[str]) -> None:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             hint = f"Did you mean {close[0]!r}?" if close else f"There are {_short(list(known))}."
-            raise ValueError(f"There is no {kind} {name!r} in the manifest. {hint}")
+            raise ValueError(f"There is no {kind} {name!r}. {hint}")
 
 
 def _short(value: object) -> str:

@@ -33,7 +33,25 @@ def hit_at_k(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
     scores, labels = _checked(scores, labels)
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"hit@{k} needs k from 1 to the number of classes, {scores.shape[1]}.")
-    return float(np.mean(_ranks(scores, labels) < k))
+    return float(np.mean(label_ranks(scores, labels) < k))
+
+
+def label_ranks(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
+    """How many classes rank before each label: `(N,)` from 0 (a hit at 1) to K - 1.
+
+    Args:
+        scores: `(N, K)` logits or probabilities.
+        labels: `(N,)` integers in [0, K).
+
+    Example:
+        >>> label_ranks([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0]], [2, 1])
+        array([2, 1])
+    """
+    scores, labels = _checked(scores, labels)
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    lower_number = np.arange(scores.shape[1]) < labels[:, None]
+    before = (scores > own) | ((scores == own) & lower_number)
+    return np.asarray(before.sum(axis=1), dtype=np.int64)
 
 
 def top_classes(scores: ArrayLike) -> NDArray[np.int64]:
@@ -259,13 +277,6 @@ def _class_numbers(name: str, numbers: ArrayLike, num_classes: int) -> NDArray[n
     if outside.size:
         raise ValueError(f"{name} are in [0, {num_classes}), got {outside[0]}.")
     return found
-
-
-def _ranks(scores: Floats, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many classes rank before the label: higher scores, and equal ones of lower number."""
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
-    before = np.arange(scores.shape[1]) < labels[:, None]
-    return np.asarray(((scores > own) | ((scores == own) & before)).sum(axis=1))
 
 
 def _softmax(logits: Floats) -> Floats:
