@@ -16,50 +16,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms import functional as pictures
 
+from praxino.video.augmentation import Augmentation, check_jitter
 from praxino.video.clip_spec import ClipSpec
-
-CROPS = ("random_resized", "random", "multi_scale_corner", "centre")
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training clips are varied. The numbers of frames and pixels stand in `ClipSpec`.
-
-    Args:
-        crop: "random_resized" (Inception), "random" (a square of the model's size from the resized
-            clip; C3D), "multi_scale_corner" (TSN), or "centre" (no variation).
-        scale: the share of the picture's area that a "random_resized" crop keeps. ImageNet's 0.08
-            would often cut the action out.
-        ratio: width over height of a "random_resized" crop before it is made square.
-        corner_scales: sides of a "multi_scale_corner" crop, as shares of the short side.
-        flip_probability: of mirroring left and right. See `FlipPairs` for classes that swap.
-        brightness: strength s gives a factor from [1 - s, 1 + s], drawn once per clip.
-        contrast: as `brightness`.
-        saturation: as `brightness`.
-        hue: strength h turns the colour wheel by up to h of a full turn, at most 0.5.
-    """
-
-    crop: str = "random_resized"
-    scale: tuple[float, float] = (0.5, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    corner_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    flip_probability: float = 0.5
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.crop not in CROPS:
-            raise ValueError(f"There is no crop={self.crop!r}; the choices are {', '.join(CROPS)}.")
-        if not 0 <= self.flip_probability <= 1:
-            raise ValueError(f"flip_probability must be in [0, 1], got {self.flip_probability}.")
-        _check_range("scale", self.scale, limit=1.0)
-        _check_range("ratio", self.ratio)
-        if not self.corner_scales or not all(0 < scale <= 1 for scale in self.corner_scales):
-            raise ValueError(f"corner_scales must be in (0, 1], got {self.corner_scales}.")
-        _check_jitter(self.brightness, self.contrast, self.saturation, self.hue)
-
 
 # --- The two roads from decoded frames to a model's input ---
 
@@ -461,7 +419,7 @@ def colour_jitter(
     Raises:
         ValueError: a strength below 0, or a hue above 0.5.
     """
-    _check_jitter(brightness, contrast, saturation, hue)
+    check_jitter(brightness, contrast, saturation, hue)
     frames = to_tchw(clip)
     for strength, adjust in (
         (brightness, pictures.adjust_brightness),
@@ -532,22 +490,3 @@ def _check_holds(clip: Tensor, size: int) -> None:
             f"A crop of {size} pixels does not fit a clip of shape {tuple(clip.shape)}. Resize it "
             f"first, to a short side of at least {size}."
         )
-
-
-def _check_range(name: str, limits: tuple[float, float], limit: float = np.inf) -> None:
-    if not 0 < limits[0] <= limits[1] <= limit:
-        raise ValueError(
-            f"{name} must be two numbers in (0, {limit:g}], the lower one first, got {limits}."
-        )
-
-
-def _check_jitter(brightness: float, contrast: float, saturation: float, hue: float) -> None:
-    for name, strength in (
-        ("brightness", brightness),
-        ("contrast", contrast),
-        ("saturation", saturation),
-        ("hue", hue),
-    ):
-        if strength < 0 or (name == "hue" and strength > 0.5):
-            limit = "in [0, 0.5]" if name == "hue" else "at least 0"
-            raise ValueError(f"{name} must be {limit}, got {strength}.")
