@@ -58,3 +58,12 @@ class ClipSpec:
     def spread(self) -> bool:
         """Whether the frames cover the whole span rather than keep a fixed distance."""
         return self.frames_per_second is None and self.stride_frames is None
+
+    @property
+    def sampling(self) -> str:
+        """The frames of a clip in words, as protocols print them."""
+        if self.frames_per_second is not None:
+            return f"{self.frames} frames at {self.frames_per_second:g} per second"
+        if self.stride_frames is not None:
+            return f"{self.frames} frames, stride {self.stride_frames}"
+        return f"{self.frames} frames over the whole span"

@@ -1,0 +1,5 @@
+"""`python -m praxino` is the `praxino` command."""
+
+from praxino.cli import main
+
+main()

@@ -1,0 +1,290 @@
+"""Save, load, resume. A checkpoint remembers its model's name, options, clip spec and classes.
+
+Everything is safetensors and JSON, and nothing is ever unpickled. A training state is a new folder
+each time, and the pointer to it is written last, so that a kill at any moment leaves a whole one.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from praxino.atomic import atomic_write, write_text
+from praxino.models import create_model
+from praxino.video.clip_spec import ClipSpec
+
+BEST, LAST = "best.safetensors", "last.safetensors"
+KEPT_STATES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a checkpoint says about itself.
+
+    Args:
+        model: the name in the table of models.
+        options: the keyword arguments it was built with.
+        classes: names, in the order of the logits.
+        clip_spec: what the model is fed.
+        notes: facts for people: epoch, accuracy with its protocol, manifest hash.
+    """
+
+    model: str
+    options: dict[str, Any]
+    classes: tuple[str, ...]
+    clip_spec: ClipSpec
+    notes: dict[str, Any]
+
+
+def save_model(path: str | Path, model: nn.Module, card: Card) -> None:
+    """Write weights and card into one safetensors file, whole or not at all."""
+    metadata = {"praxino": json.dumps(dataclasses.asdict(card))}
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_write(path) as temporary:
+        save_file(weights, temporary, metadata)
+
+
+def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> nn.Module:
+    """Rebuild a trained model, ready to predict.
+
+    Args:
+        path: a checkpoint file, or a run folder (its best checkpoint, else its last).
+        device: where to put it.
+
+    Returns:
+        The model in eval mode, with `model.classes` and `model.card` beside `model.clip_spec`.
+
+    Raises:
+        ValueError: nothing there, not a praxino checkpoint, damaged, or weights that do not fit.
+    """
+    path = find_checkpoint(path)
+    card = read_card(path)
+    model = create_model(card.model, num_classes=len(card.classes), **card.options)
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    load_strictly(model, weights, where=str(path))
+    model.clip_spec = card.clip_spec  # type: ignore[assignment]
+    model.classes, model.card = card.classes, card  # type: ignore[assignment]
+    return model.to(device).eval()
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint a user means by a file or a run folder."""
+    path = Path(path)
+    if path.is_file():
+        return path
+    for name in (BEST, LAST):
+        if (path / name).is_file():
+            return path / name
+    if path.is_dir():
+        raise ValueError(f"{path} holds no checkpoint ({BEST} or {LAST}). Train there first.")
+    raise ValueError(f"There is no checkpoint or run folder at {path}.")
+
+
+def read_card(path: str | Path) -> Card:
+    """Read what a checkpoint says about itself, without its weights."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}.") from None
+    if "praxino" not in metadata:
+        raise ValueError(
+            f"{path} holds weights but no praxino model card. To start training from it, "
+            f"pass it as --model.weights."
+        )
+    said = json.loads(metadata["praxino"])
+    spec = {k: tuple(v) if isinstance(v, list) else v for k, v in said["clip_spec"].items()}
+    return Card(
+        said["model"], said["options"], tuple(said["classes"]), ClipSpec(**spec), said["notes"]
+    )
+
+
+def load_strictly(model: nn.Module, weights: dict[str, Tensor], *, where: str) -> None:
+    """Load weights that fit exactly; otherwise say what differs and leave the model untouched.
+
+    Raises:
+        ValueError: names or shapes differ; lists the first ten differences and their number.
+    """
+    wanted = model.state_dict()
+    differences = [f"{name} is missing" for name in wanted if name not in weights]
+    differences += [f"{name} is not in the model" for name in weights if name not in wanted]
+    for name in wanted.keys() & weights.keys():
+        if wanted[name].shape != weights[name].shape:
+            got, need = tuple(weights[name].shape), tuple(wanted[name].shape)
+            differences.append(f"{name} has shape {got}, the model needs {need}")
+    if differences:
+        shown = "; ".join(sorted(differences)[:10])
+        raise ValueError(f"{where} does not fit the model, {len(differences)} differences: {shown}")
+    model.load_state_dict(weights)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """The first 16 digits of the SHA-256 of all weights, to name a model in a result."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+# --- training state ------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Args:
+        epoch: the epoch under way, from 0.
+        step_in_epoch: steps of it that are done.
+        step: steps done since the start.
+        loss_sum: of the epoch under way.
+        hits: training clips classified correctly in the epoch under way.
+        clips: training clips seen in the epoch under way.
+    """
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    hits: int = 0
+    clips: int = 0
+
+
+def save_state(
+    run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write all that is needed to go on: weights, optimizer, random numbers, position."""
+    folder = run / "state" / f"step-{progress.step:08d}"
+    building = folder.with_name(folder.name + ".part")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    tensors, plain = _flatten_optimizer(optimizer)
+    files = {
+        "model.safetensors": dict(model.state_dict()),
+        "optimizer.safetensors": tensors,
+        "random.safetensors": _random_state(),
+    }
+    hashes = {}
+    for name, content in files.items():
+        with atomic_write(building / name) as temporary:
+            save_file({key: value.contiguous() for key, value in content.items()}, temporary)
+        hashes[name] = _file_hash(building / name)
+    said = {"progress": dataclasses.asdict(progress), "optimizer": plain, "hashes": hashes}
+    write_text(building / "state.json", json.dumps(said))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(building, folder)
+    write_text(run / "state" / "latest", folder.name)
+    for old in _states(run)[:-KEPT_STATES]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(
+    run: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, list[str]]:
+    """Go back to the newest whole state.
+
+    Returns:
+        Where the run stands, and a line for each damaged state that was passed over.
+
+    Raises:
+        ValueError: there is no state, or none of those kept is whole.
+    """
+    passed_over = []
+    for folder in reversed(_states(run)):
+        try:
+            said = _checked(folder)
+        except (OSError, ValueError, KeyError) as error:
+            passed_over.append(f"{folder.name} is damaged ({error}); going back to the one before")
+            continue
+        load_strictly(model, _tensors(folder / "model.safetensors"), where=str(folder))
+        _restore_optimizer(
+            optimizer, _tensors(folder / "optimizer.safetensors"), said["optimizer"]
+        )
+        _restore_random(_tensors(folder / "random.safetensors"))
+        return Progress(**said["progress"]), passed_over
+    if passed_over:
+        raise ValueError(f"No whole training state is left in {run}: {'; '.join(passed_over)}.")
+    raise ValueError(f"There is nothing to resume in {run}. Leave out --resume to start.")
+
+
+def has_state(run: Path) -> bool:
+    """Whether a run can be resumed."""
+    return bool(_states(run))
+
+
+def _states(run: Path) -> list[Path]:
+    folders = (run / "state").glob("step-*") if (run / "state").is_dir() else []
+    return sorted(folder for folder in folders if folder.suffix != ".part")
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    for name, expected in said["hashes"].items():
+        if _file_hash(folder / name) != expected:
+            raise ValueError(f"{name} has changed since it was written")
+    return said
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Any]:
+    """An optimizer's state as named tensors and JSON."""
+    state = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
+    for index, slots in state["state"].items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value
+            else:
+                numbers[f"{index}.{name}"] = value
+    return tensors, {"groups": state["param_groups"], "numbers": numbers}
+
+
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: Any
+) -> None:
+    slots: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **plain["numbers"]}.items():
+        index, name = key.split(".", 1)
+        slots.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": plain["groups"]})
+
+
+def _random_state() -> dict[str, Tensor]:
+    """Torch's generators, which dropout draws from; all else is drawn from (seed, epoch, video)."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _restore_random(states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def classes_line(classes: Sequence[str], shown: int = 6) -> str:
+    """The classes in one line, shortened: `kick, punch, wave (3 classes)`."""
+    dots = ", ..." if len(classes) > shown else ""
+    return f"{', '.join(classes[:shown])}{dots} ({len(classes)} classes)"

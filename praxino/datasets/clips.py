@@ -1,0 +1,154 @@
+"""From manifest rows to what a model is fed: training clips and test views.
+
+Which clip and which augmentation an example gets depends only on (seed, epoch, video), never on the
+number of workers or on what came before: a run can stop anywhere and go on to the same numbers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from praxino.datasets.manifest import Manifest, Row
+from praxino.errors import VideoError
+from praxino.video import sampling, transforms
+from praxino.video.augmentation import Augmentation
+from praxino.video.clip_spec import ClipSpec
+from praxino.video.reader import open_video
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One training example.
+
+    Args:
+        row: its place in the manifest.
+        clip: `(C, T, H, W)`, normalised; None if the video cannot be read.
+        label: the class index.
+        error: why the video cannot be read.
+    """
+
+    row: int
+    clip: Tensor | None
+    label: int
+    error: VideoError | None = None
+
+
+@dataclass(frozen=True)
+class Views:
+    """All views of one test video.
+
+    Args:
+        row: its place in the manifest.
+        views: `(V, C, T, H, W)`, clips first, then crops; None if the video cannot be read.
+        label: the class index.
+        error: why the video cannot be read.
+    """
+
+    row: int
+    views: Tensor | None
+    label: int
+    error: VideoError | None = None
+
+
+class TrainingClips(Dataset[Clip]):
+    """Random, augmented clips of a manifest's videos, asked for as `dataset[epoch, draw, row]`."""
+
+    def __init__(
+        self, manifest: Manifest, spec: ClipSpec, augmentation: Augmentation, *, seed: int
+    ) -> None:
+        self.manifest, self.spec, self.augmentation, self.seed = manifest, spec, augmentation, seed
+        self.labels = single_labels(manifest)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Clip:
+        epoch, draw, index = key
+        row = self.manifest.rows[index]
+        rng = sampling.view_rng(self.seed, epoch, f"{example_name(row)}#{draw}")
+        try:
+            with open_video(
+                self.manifest.path(row), short_side=self.spec.resize_short, threads=1
+            ) as video:
+                span = (row.start_seconds, row.end_seconds)
+                indices = sampling.training_clip(video.timestamps, self.spec, rng, span)
+                pixels = video.frames(indices).pixels
+        except VideoError as error:
+            return Clip(index, None, self.labels[index], error)
+        clip = transforms.train_transform(pixels, self.spec, rng, self.augmentation)
+        return Clip(index, clip, self.labels[index])
+
+
+class TestViews(Dataset[Views]):
+    """The views of a manifest's videos, each video decoded once for all its clips and crops."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    def __init__(self, manifest: Manifest, spec: ClipSpec, *, clips: int, crops: int) -> None:
+        self.manifest, self.spec, self.clips, self.crops = manifest, spec, clips, crops
+        self.labels = single_labels(manifest)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> Views:
+        row = self.manifest.rows[index]
+        try:
+            with open_video(
+                self.manifest.path(row), short_side=self.spec.resize_short, threads=1
+            ) as video:
+                span = (row.start_seconds, row.end_seconds)
+                indices = sampling.test_clips(video.timestamps, self.spec, self.clips, span)
+                clips = video.clips(indices).pixels  # (clips, T, H, W, 3)
+        except VideoError as error:
+            return Views(index, None, self.labels[index], error)
+        views = [transforms.test_views(clip, self.spec, self.crops) for clip in clips]
+        return Views(index, torch.cat(views), self.labels[index])
+
+
+class EpochOrder(Sampler[tuple[int, int, int]]):
+    """Shuffles the rows anew in each epoch, and can begin in the middle of one.
+
+    Yields `(epoch, draw, row)`, so that workers need to be told nothing else. Each row comes
+    `draws` times in an epoch.
+    """
+
+    def __init__(self, rows: int, *, seed: int, draws: int = 1) -> None:
+        self.rows, self.seed, self.draws = rows, seed, draws
+        self.epoch, self.skip = 0, 0
+
+    def __len__(self) -> int:
+        return self.rows * self.draws - self.skip
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows * self.draws)
+        for position in order[self.skip :]:
+            draw, row = divmod(int(position), self.rows)
+            yield self.epoch, draw, row
+
+
+def example_name(row: Row) -> str:
+    """What tells one labelled span from another: the video, and where in it."""
+    return row.video if row.start_seconds is None else f"{row.video}@{row.start_seconds:g}"
+
+
+def single_labels(manifest: Manifest) -> list[int]:
+    """The class index of every row.
+
+    Raises:
+        ValueError: a row with no label or several.
+    """
+    index = {name: number for number, name in enumerate(manifest.classes)}
+    labels = []
+    for number, row in enumerate(manifest.rows):
+        if len(row.labels) != 1:
+            raise ValueError(
+                f"Row {number + 1} ({row.video}) has {len(row.labels)} labels; "
+                f"classification needs exactly one for each row."
+            )
+        labels.append(index[row.labels[0]])
+    return labels

@@ -1,0 +1,276 @@
+"""Model + manifest -> predictions and numbers that carry their protocol.
+
+Evaluation never skips: a video that cannot be read counts as wrong, and is named.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from praxino.checkpoint import find_checkpoint, load_model, weights_hash
+from praxino.datasets.clips import TestViews, Views, example_name
+from praxino.datasets.manifest import Manifest
+from praxino.datasets.source import open_source
+from praxino.ledger import Ledger
+from praxino.metrics import classification
+from praxino.results import Evaluation
+from praxino.devices import default_device, default_workers
+
+CROPS = (1, 3, 10)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Probabilities of every view of every video.
+
+    Args:
+        views: for each video `(clips, crops, K)`, or None if it cannot be read.
+        labels: `(N,)` class indices.
+        ledger: one line per video.
+    """
+
+    views: list[NDArray[np.float64] | None]
+    labels: NDArray[np.int64]
+    ledger: Ledger
+
+
+def evaluate(
+    model: nn.Module | str | Path,
+    manifest: Manifest,
+    *,
+    split: str = "",
+    clips: int = 10,
+    crops: int = 3,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Measure a trained model on labelled videos.
+
+    Every view is classified; probabilities are averaged over a clip's crops, then over clips.
+
+    Args:
+        model: a model from `load_model`, a checkpoint or a run folder.
+        manifest: the videos; their classes must be the model's.
+        split: only this split; empty: all rows.
+        clips: clips per video, evenly spread from its start to its end.
+        crops: 1 centre, 3 along the long side, or 10 (corners and centre, mirrored).
+        batch_size: views in one pass through the model; None: 8 on a CPU, 64 on a GPU.
+        workers: loader processes; None: as many as there are spare cores.
+        device: `cpu`, `cuda`; None: the GPU if there is one.
+        progress: called with (videos done, videos in all).
+
+    Returns:
+        Accuracies, confusion matrix, a score for each video, and the protocol.
+
+    Raises:
+        ValueError: no video in the split, classes the model does not know, or unknown crops.
+    """
+    checkpoint = None
+    if not isinstance(model, nn.Module):
+        checkpoint = str(find_checkpoint(model))
+        model = load_model(model)
+    if crops not in CROPS:
+        raise ValueError(f"crops must be one of {CROPS}, got {crops}.")
+    if clips < 1:
+        raise ValueError(f"clips must be at least 1, got {clips}.")
+    chosen = manifest.select(split=split) if split else manifest
+    if not len(chosen):
+        found = sorted({row.split for row in manifest.rows if row.split})
+        raise ValueError(f"No video is in split {split!r}; the manifest has {found or 'none'}.")
+    chosen = with_model_classes(chosen, model)
+    scores = score_videos(
+        model,
+        chosen,
+        clips=clips,
+        crops=crops,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        progress=progress,
+    )
+    spec: Any = model.clip_spec
+    protocol = {
+        "clips": clips,
+        "crops": crops,
+        "average": "probabilities over crops, then over clips",
+        "sampling": spec.sampling,
+        "resize_short": spec.resize_short,
+        "size": spec.size,
+        "decoder": "pyav",
+        "split": split,
+        "videos": len(chosen),
+        "manifest_hash": chosen.hash,
+        "weights_hash": weights_hash(model),
+        "checkpoint": checkpoint,
+    }
+    return summarise(scores, chosen, protocol)
+
+
+def score_videos(
+    model: nn.Module,
+    manifest: Manifest,
+    *,
+    clips: int,
+    crops: int,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Classify every view of every video; each video is decoded once."""
+    spec: Any = model.clip_spec
+    where = torch.device(device or default_device())
+    batch = batch_size or (8 if where.type == "cpu" else 64)
+    loader = DataLoader(
+        TestViews(manifest, spec, clips=clips, crops=crops),
+        batch_size=None,
+        num_workers=default_workers() if workers is None else workers,
+        generator=torch.Generator(),  # leaves the global one, which training uses, alone
+    )
+    was_training = model.training
+    model.to(where).eval()
+    ledger = Ledger()
+    scores: list[NDArray[np.float64] | None] = []
+    labels = []
+    for example, probabilities in _classified(model, loader, where, batch):
+        name = f"{example_name(manifest.rows[example.row])}"
+        if example.error is not None:
+            ledger.failed(name, example.error)
+        else:
+            ledger.ok(name)
+        scores.append(None if probabilities is None else probabilities.reshape(clips, crops, -1))
+        labels.append(example.label)
+        if progress is not None:
+            progress(len(scores), len(manifest))
+    model.train(was_training)
+    return Scores(scores, np.array(labels, dtype=np.int64), ledger)
+
+
+def _classified(
+    model: nn.Module, loader: DataLoader[Views], device: torch.device, batch_size: int
+) -> Iterator[tuple[Views, NDArray[np.float64] | None]]:
+    """Pair each video with its `(V, K)` probabilities; small videos share a pass."""
+    waiting: list[Views] = []
+    for example in loader:
+        waiting.append(example)
+        held = sum(len(one.views) for one in waiting if one.views is not None)
+        if held >= batch_size:
+            yield from _run(model, waiting, device, batch_size)
+            waiting = []
+    yield from _run(model, waiting, device, batch_size)
+
+
+def _run(
+    model: nn.Module, examples: list[Views], device: torch.device, batch_size: int
+) -> Iterator[tuple[Views, NDArray[np.float64] | None]]:
+    views = [one.views for one in examples if one.views is not None]
+    probabilities = iter(
+        classify(model, torch.cat(views), device, batch_size).split([len(v) for v in views])
+        if views
+        else []
+    )
+    for one in examples:
+        yield one, None if one.views is None else next(probabilities).numpy().astype(np.float64)
+
+
+@torch.inference_mode()
+def classify(model: nn.Module, views: Tensor, device: torch.device, batch_size: int) -> Tensor:
+    """`(V, C, T, H, W)` views to `(V, K)` probabilities on the CPU, a few views at a time."""
+    logits = [model(part.to(device)).float().cpu() for part in views.split(batch_size)]
+    return torch.cat(logits).softmax(dim=1)
+
+
+def with_model_classes(manifest: Manifest, model: nn.Module) -> Manifest:
+    """The same videos, with labels numbered as the model numbers them.
+
+    Raises:
+        ValueError: the manifest has classes that the model was not trained on.
+    """
+    classes = tuple(getattr(model, "classes", manifest.classes))
+    unknown = [name for name in manifest.classes if name not in classes]
+    if unknown:
+        raise ValueError(
+            f"The model does not know {len(unknown)} of the manifest's {len(manifest.classes)} "
+            f"classes: {', '.join(unknown[:5])}. It knows: {', '.join(classes[:10])}."
+        )
+    return dataclasses.replace(manifest, classes=classes)
+
+
+def summarise(scores: Scores, manifest: Manifest, protocol: dict[str, Any]) -> Evaluation:
+    """Turn view probabilities into the benchmark's numbers."""
+    count, labels = len(manifest.classes), scores.labels
+    readable = np.array([views is not None for views in scores.views])
+    video_scores = np.zeros((len(labels), count))
+    clip_hits: list[float] = []
+    for row, views in enumerate(scores.views):
+        if views is None:
+            clip_hits.append(0.0)
+            continue
+        per_clip = views.mean(axis=1)  # crops of one clip: (clips, K)
+        video_scores[row] = per_clip.mean(axis=0)
+        clip_hits.append(float((per_clip.argmax(axis=1) == labels[row]).mean()))
+    # A video that could not be read is in every denominator and in no numerator.
+    ranks = classification.label_ranks(video_scores, labels)
+    hit_1, hit_5 = (ranks < 1) & readable, (ranks < 5) & readable
+    predictions = classification.top_classes(video_scores)
+    per_class = np.array(
+        [hit_1[labels == k].mean() if (labels == k).any() else np.nan for k in range(count)]
+    )
+    confusion = classification.confusion_matrix(labels[readable], predictions[readable], count)
+    return Evaluation(
+        classes=tuple(manifest.classes),
+        videos=tuple(example_name(row) for row in manifest.rows),
+        paths=tuple(manifest.path(row) for row in manifest.rows),
+        labels=labels,
+        scores=video_scores,
+        clip_hit_at_1=float(np.mean(clip_hits)),
+        hit_at_1=float(hit_1.mean()),
+        hit_at_5=float(hit_5.mean()),
+        mean_class_accuracy=float(np.nanmean(per_class)),
+        per_class_accuracy=per_class,
+        confusion=confusion,
+        protocol=protocol,
+        ledger=scores.ledger,
+    )
+
+
+def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[str, Any]]:
+    """Repeat the evaluation that a `result.json` describes.
+
+    Returns:
+        The new evaluation and the saved numbers, to be compared.
+
+    Raises:
+        ValueError: not a result, or its checkpoint or manifest has changed since.
+    """
+    try:
+        saved = json.loads(Path(path).read_text(encoding="utf-8"))
+        protocol = saved["protocol"]
+        checkpoint, source = protocol["checkpoint"], protocol["manifest"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is not a result.json of praxino evaluate: {error!r}.") from None
+    model = load_model(checkpoint)
+    if weights_hash(model) != protocol["weights_hash"]:
+        raise ValueError(f"{checkpoint} holds other weights than when {path} was written.")
+    result = evaluate(
+        model,
+        open_source(source, root=protocol["videos_root"]),
+        split=protocol["split"],
+        clips=protocol["clips"],
+        crops=protocol["crops"],
+        **options,
+    )
+    if result.protocol["manifest_hash"] != protocol["manifest_hash"]:
+        raise ValueError(f"{source} lists other videos than when {path} was written.")
+    return result, saved

@@ -1,0 +1,177 @@
+"""Video in, named actions out: the main job. The command line and every service call this file."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from praxino.checkpoint import load_model
+from praxino.devices import default_device
+from praxino.evaluate import classify
+from praxino.results import Recognition
+from praxino.video import sampling, transforms
+from praxino.video.clip_spec import ClipSpec
+from praxino.video.reader import ArrayVideo, open_video
+
+# A stream does not say how long it is, so a model that wants frames spread over "the whole span"
+# is given spans of this many seconds.
+STREAM_SPAN_SECONDS = 3.0
+
+Source = str | Path | bytes | NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
+
+
+def predict(
+    source: Source,
+    model: nn.Module | str | Path,
+    *,
+    clips: int = 10,
+    every_seconds: float | None = None,
+    frames_per_second: float | None = None,
+    device: str | None = None,
+    batch_size: int = 8,
+) -> Recognition:
+    """Name the actions in one video.
+
+    Args:
+        source: a video file; its bytes; a `(T, H, W, 3)` uint8 array; or an iterator of
+            `(H, W, 3)` uint8 frames, which may be endless in memory but not in time.
+        model: a model from `load_model`, a checkpoint or a run folder.
+        clips: how many clips, evenly spread, the answer is averaged over.
+        every_seconds: look at the whole video instead, one clip at each multiple of this; memory
+            stays flat however long the video is. Iterators are always read this way.
+        frames_per_second: the rate of an array or iterator (default 25); not for files.
+        device: `cpu`, `cuda`; None: the GPU if there is one.
+        batch_size: clips in one pass through the model.
+
+    Returns:
+        Scores of the video and of each clip.
+
+    Raises:
+        VideoError: the file cannot be read.
+        ValueError: frames of the wrong shape or type, or settings out of range.
+    """
+    if not isinstance(model, nn.Module):
+        model = load_model(model)
+    where = torch.device(device or default_device())
+    model.to(where).eval()
+    spec: Any = model.clip_spec
+    if clips < 1:
+        raise ValueError(f"clips must be at least 1, got {clips}.")
+    if every_seconds is not None and every_seconds <= 0:
+        raise ValueError(f"every_seconds must be above 0, got {every_seconds}.")
+    is_file = isinstance(source, str | Path | bytes)
+    if is_file and frames_per_second is not None:
+        raise ValueError(
+            f"frames_per_second={frames_per_second} is for arrays and iterators; "
+            f"a file has its own time."
+        )
+    rate = frames_per_second or 25.0
+    if not is_file and not isinstance(source, np.ndarray):
+        stream = _timed(source, rate)
+        return _windows(stream, model, spec, every_seconds, where, batch_size, "frames", None)
+    name = "bytes" if isinstance(source, bytes) else "array"
+    path = Path(source) if isinstance(source, str | Path) else None
+    opened = (
+        ArrayVideo(source, rate)
+        if isinstance(source, np.ndarray)
+        else open_video(source, short_side=spec.resize_short)
+    )
+    with opened as video:
+        if every_seconds is not None:
+            frames = ((frame.pixels, frame.seconds) for frame in video)
+            shown = str(path) if path else name
+            return _windows(frames, model, spec, every_seconds, where, batch_size, shown, path)
+        indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
+        pixels = video.clips(indices).pixels  # (V, T, H, W, 3)
+        seconds = video.timestamps[indices[:, [0, -1]]] + [0, _frame_seconds(video.timestamps)]
+    views = torch.cat([transforms.test_views(clip, spec, 1) for clip in pixels])
+    scores = classify(model, views, where, batch_size).double().numpy()
+    return Recognition(
+        video=str(path) if path else name,
+        classes=_classes(model, scores.shape[1]),
+        scores=scores.mean(axis=0),
+        clip_seconds=seconds,
+        clip_scores=scores,
+        protocol=f"mean over {len(scores)} clips, evenly spread, {spec.sampling}, centre crop",
+        path=path,
+    )
+
+
+def _windows(
+    frames: Iterable[tuple[NDArray[np.uint8], float]],
+    model: nn.Module,
+    spec: ClipSpec,
+    every_seconds: float | None,
+    device: torch.device,
+    batch_size: int,
+    name: str,
+    path: Path | None,
+) -> Recognition:
+    """Slide over a stream, keeping no more frames than one clip spans."""
+    if spec.spread:
+        spec = dataclasses.replace(spec, frames_per_second=spec.frames / STREAM_SPAN_SECONDS)
+    hop = every_seconds or 1.0
+    stream = sampling.StreamWindows(spec, hop_seconds=hop)
+    seconds: list[tuple[float, float]] = []
+    scores: list[NDArray[np.float64]] = []
+    waiting: list[torch.Tensor] = []
+
+    def look() -> None:
+        if waiting:
+            scores.append(classify(model, torch.cat(waiting), device, batch_size).double().numpy())
+            waiting.clear()
+
+    for window in _all_windows(stream, frames):
+        waiting.append(transforms.test_views(window.pixels, spec, 1))
+        seconds.append((window.seconds[0], window.seconds[-1]))
+        if len(waiting) == batch_size:
+            look()
+    look()
+    if not scores:
+        raise ValueError(f"{name}: the stream holds no frame.")
+    every = np.concatenate(scores)
+    return Recognition(
+        video=name,
+        classes=_classes(model, every.shape[1]),
+        scores=every.mean(axis=0),
+        clip_seconds=np.array(seconds),
+        clip_scores=every,
+        protocol=f"mean over {len(every)} clips, one every {hop:g} s, {spec.sampling}, centre crop",
+        path=path,
+    )
+
+
+def _all_windows(
+    stream: sampling.StreamWindows, frames: Iterable[tuple[NDArray[np.uint8], float]]
+) -> Iterator[sampling.Window]:
+    for pixels, seconds in frames:
+        yield from stream.push(pixels, seconds)
+    yield from stream.finish()
+
+
+def _timed(
+    frames: Iterable[NDArray[np.uint8]], rate: float
+) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    for index, pixels in enumerate(frames):
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
+            kind = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else pixels
+            raise ValueError(f"Frame {index} must be a uint8 array (H, W, 3), got {kind!r}.")
+        yield pixels, index / rate
+
+
+def _frame_seconds(timestamps: NDArray[np.float64]) -> float:
+    """How long one frame stays on screen, on average."""
+    if len(timestamps) < 2:
+        return 0.04
+    return float((timestamps[-1] - timestamps[0]) / (len(timestamps) - 1))
+
+
+def _classes(model: nn.Module, count: int) -> tuple[str, ...]:
+    """The model's class names; a model that was never told them numbers its classes."""
+    names = getattr(model, "classes", None)
+    return tuple(names) if names is not None else tuple(f"class {k}" for k in range(count))

@@ -1,0 +1,228 @@
+"""Everything a training run is told, as frozen dataclasses; a recipe is a function returning one.
+
+Settings are two levels deep, so that `--optim.lr 0.05` on the command line names one of them.
+No torch here: recipes must be cheap to read.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from praxino.did_you_mean import did_you_mean
+from praxino.video.augmentation import Augmentation
+
+Option = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network, and what it starts from.
+
+    Args:
+        name: a name from `praxino models`.
+        options: keyword arguments of the model's builder.
+        weights: a published set by name (`imagenet`), a `.safetensors` file, or None: from scratch.
+        freeze_until: train only what comes after the module of this name; the rest, batch norm
+            included, stays as it is.
+        freeze_batch_norm: keep every batch norm's statistics and weights as loaded.
+    """
+
+    name: str = "single_frame_resnet18"
+    options: dict[str, Option] = field(default_factory=dict)
+    weights: str | None = "imagenet"
+    freeze_until: str | None = None
+    freeze_batch_norm: bool = False
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Changes to the model's own clip specification; None keeps what the model says.
+
+    Args:
+        frames: T.
+        frames_per_second: the clip's own rate.
+        stride_frames: every n-th frame of the video instead.
+        size: pixels of the square that enters the model.
+        resize_short: pixels of the short side before cropping.
+    """
+
+    frames: int | None = None
+    frames_per_second: float | None = None
+    stride_frames: int | None = None
+    size: int | None = None
+    resize_short: int | None = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the videos are and how they are divided.
+
+    Args:
+        source: a folder of class folders, or a manifest (CSV or Parquet).
+        videos: where a manifest's videos are, if not beside it.
+        val_split: the name of the split to choose the best epoch on; empty: no validation, the
+            last epoch is the result.
+        val_fraction: the share of the training videos to set aside, by group, when the source
+            has no such split.
+        limit_per_class: use only so many training videos of each class; None: all.
+        skip_bad: leave out videos that cannot be read, and count them; otherwise they stop the run.
+        workers: loader processes; None: one for each core but one, at most 8.
+    """
+
+    source: str = ""
+    videos: str | None = None
+    val_split: str = "val"
+    val_fraction: float = 0.2
+    limit_per_class: int | None = None
+    skip_bad: bool = False
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights move.
+
+    Args:
+        name: the optimizer.
+        lr: peak learning rate; None: 0.001 from scratch, 0.0002 from published weights.
+        backbone_lr_scale: everything but the head learns at `lr` times this.
+        momentum: of SGD.
+        weight_decay: decoupled (AdamW) or L2 (SGD); biases and norms are left out.
+        schedule: the curve after warm-up, down to zero (cosine) or flat.
+        warmup_epochs: linear, from zero.
+        clip_norm: largest gradient norm; 0: no limit.
+        label_smoothing: of the cross entropy.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float | None = None
+    backbone_lr_scale: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 0.01
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 1.0
+    clip_norm: float = 5.0
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Args:
+        data: the videos.
+        model: the network.
+        clip: changes to what the network is fed.
+        augmentation: how training clips vary.
+        optim: how the weights move.
+        epochs: passes over the training videos.
+        clips_per_video: clips drawn from each video in an epoch.
+        batch_size: clips in a step; None: 8 on a CPU, 32 on a GPU.
+        seed: of the order, the clips, the augmentations and the first weights.
+        mixed_precision: `auto` is bf16 on a GPU that has it and float32 elsewhere.
+        save_every_seconds: how much work a power cut may cost.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    epochs: int = 20
+    clips_per_video: int = 1
+    batch_size: int | None = None
+    seed: int = 0
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    save_every_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "clips_per_video", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+
+
+def tiny(config: TrainConfig) -> TrainConfig:
+    """The same run in about two minutes on a laptop: two epochs over a few videos of each class."""
+    data = dataclasses.replace(config.data, limit_per_class=4)
+    return dataclasses.replace(config, data=data, epochs=2, batch_size=4)
+
+
+def load_recipe(reference: str) -> TrainConfig:
+    """Call the recipe `path/to/file.py:function`.
+
+    The file is the user's own Python and is executed.
+
+    Raises:
+        ValueError: the file or the function does not exist, or returns something else.
+    """
+    name, _, function_name = reference.partition(":")
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"There is no recipe file {name!r}.")
+    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipes = _recipes_in(module)
+    if function_name not in recipes:
+        raise ValueError(
+            f"{name} has no recipe {function_name!r}.{did_you_mean(function_name, recipes)}"
+        )
+    config = recipes[function_name]()
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"{reference} must return a TrainConfig, not {type(config).__name__}.")
+    return config
+
+
+def _recipes_in(module: types.ModuleType) -> dict[str, Callable[[], Any]]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, types.FunctionType)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def to_json(config: TrainConfig) -> str:
+    """The settings as readable JSON; `from_json` gives the same config back."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_json(text: str, where: str = "config.json") -> TrainConfig:
+    """Read settings written by `to_json`.
+
+    Raises:
+        ValueError: not JSON, or a setting this version does not know (the nearest is named).
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not JSON: {error}.") from None
+    config: TrainConfig = _rebuild(TrainConfig, found, where)
+    return config
+
+
+def _rebuild(kind: type, found: Any, where: str) -> Any:
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: expected settings of {kind.__name__}, got {found!r}.")
+    types_of = typing.get_type_hints(kind)
+    arguments = {}
+    for name, value in found.items():
+        if name not in types_of:
+            raise ValueError(
+                f"{where}: {kind.__name__} has no setting {name!r}.{did_you_mean(name, types_of)}"
+            )
+        if dataclasses.is_dataclass(types_of[name]):
+            value = _rebuild(typing.cast(type, types_of[name]), value, where)
+        elif isinstance(value, list):
+            value = tuple(value)
+        arguments[name] = value
+    return kind(**arguments)
