@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ import av
 import av.logging
 
 from praxino.errors import VideoError
+from praxino.video.convert import MAX_PIXELS, check_size
 
 CODECS = (
     *("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "h263", "flv1", "theora"),
@@ -24,9 +26,6 @@ CODECS = (
     *("gif", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo"),
 )
 CONTAINERS = "MP4, MOV, 3GP, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg or GIF"
-
-MAX_SIDE = 8192  # pixels
-MAX_PIXELS = 8192 * 4320  # 8K; a frame of this size takes 106 MB as RGB
 
 # In these a codec's packet is one shown picture, so that counting packets counts frames. VP8 has
 # hidden packets, and AVI holds no display times at all.
@@ -47,8 +46,17 @@ class Source:
     container: str
 
     def open(self) -> BinaryIO:
-        """A fresh handle at the first byte."""
-        return io.BytesIO(self.content) if self.path is None else self.path.open("rb")
+        """A fresh handle at the first byte.
+
+        Raises:
+            VideoError: `not_found`, if the file has gone since.
+        """
+        if self.path is None:
+            return io.BytesIO(self.content)
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise _cannot_open(self.name, error) from None
 
 
 def check_source(source: str | os.PathLike[str] | bytes) -> Source:
@@ -100,10 +108,15 @@ def _read_head(name: str, path: Path) -> bytes:
     except FileNotFoundError:
         message = "there is no such file. Check the path."
         raise VideoError(name, message, code="not_found") from None
+    except VideoError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        message = f"cannot be opened ({reason}). Check the path and its permissions."
-        raise VideoError(name, message, code="not_found") from None
+        raise _cannot_open(name, error) from None
+
+
+def _cannot_open(name: str, error: Exception) -> VideoError:
+    message = f"cannot be opened ({_reason(error)}). Check the path and its permissions."
+    return VideoError(name, message, code="not_found")
 
 
 def _container_of(head: bytes) -> str | None:
@@ -142,13 +155,14 @@ class Decoder:
         self.source = source
         self.errors = 0  # packets that the demuxer or the decoder refused
         self.packets_seen = 0
+        self.pictures_seen = 0  # packets that hold more than the one byte of an empty slot
         self._file = source.open()
         try:
             self._container = self._open_container()
             self.stream = self._pick_stream()
-            self._check_codec()
-            self._check_size()
+            self.codec = self._check_codec()
             context = self.stream.codec_context
+            check_size(source.name, context.width, context.height)
             context.thread_type = "AUTO"
             context.thread_count = threads
             context.options = {"max_pixels": str(MAX_PIXELS)}
@@ -167,17 +181,21 @@ class Decoder:
         try:
             return av.open(
                 self._file,
+                mode="r",
                 format=self.source.container,
                 options=options,
                 metadata_errors="replace",
             )
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._damaged(f"its header cannot be read ({_reason(error)})") from None
+            message = f"is damaged: its header cannot be read ({_reason(error)}). "
+            raise VideoError(
+                self.source.name, message + "Copy or download it again.", code="damaged"
+            ) from None
 
     def _pick_stream(self) -> av.video.stream.VideoStream:
         streams = self._container.streams.video
-        pictures = av.stream.Disposition.attached_pic
-        moving = [stream for stream in streams if not stream.disposition & pictures]
+        cover = av.stream.Disposition.attached_pic
+        moving = [stream for stream in streams if not stream.disposition & cover]
         if not moving:
             raise VideoError(
                 self.source.name,
@@ -188,7 +206,7 @@ class Decoder:
         self.video_streams = len(moving)
         return moving[0]
 
-    def _check_codec(self) -> None:
+    def _check_codec(self) -> str:
         context = self.stream.codec_context
         codec = context.codec.canonical_name if context is not None else "unknown"
         if codec not in CODECS:
@@ -198,11 +216,12 @@ class Decoder:
                 f"({', '.join(CODECS)}). Convert it to H.264.",
                 code="codec_not_allowed",
             )
-        self.codec = codec
+        return codec
 
-    def _check_size(self) -> None:
-        context = self.stream.codec_context
-        check_size(self.source.name, context.width, context.height)
+    @property
+    def tick(self) -> Fraction:
+        """Seconds per unit of the stream's time stamps."""
+        return self.stream.time_base or Fraction(1, av.time_base)
 
     @property
     def counts_by_packets(self) -> bool:
@@ -224,7 +243,7 @@ class Decoder:
     def declared_seconds(self) -> float | None:
         """The video's duration as the header declares it; None where it does not."""
         if self.stream.duration:
-            return float(self.stream.duration * self.stream.time_base)
+            return float(self.stream.duration * self.tick)
         # Matroska declares that of the longest stream, and the sound may be longer.
         if self._container.duration and len(self._container.streams) == 1:
             return self._container.duration / av.time_base
@@ -236,6 +255,7 @@ class Decoder:
             for packet in self._container.demux(self.stream):
                 if packet.size:
                     self.packets_seen += 1
+                    self.pictures_seen += packet.size > 1
                     yield packet
         except (av.FFmpegError, OSError):
             self.errors += 1
@@ -254,13 +274,12 @@ class Decoder:
             yield from self.decode(packet)
         yield from self.decode(None)
 
-    def seek(self, ticks: int) -> bool:
+    def seek(self, ticks: int) -> None:
         """Go to the last key frame at or before this time, as far as the container can tell."""
         try:
             self._container.seek(ticks, stream=self.stream, backward=True, any_frame=False)
         except (av.FFmpegError, OSError):
-            return False
-        return True
+            self.errors += 1
 
     def close(self) -> None:
         """Give back memory, threads and the file."""
@@ -269,24 +288,16 @@ class Decoder:
             container.close()
         self._file.close()
 
-    def _damaged(self, reason: str) -> VideoError:
-        message = f"is damaged: {reason}. Copy or download it again."
-        return VideoError(self.source.name, message, code="damaged")
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._file.closed
 
 
-def check_size(name: str, width: int, height: int) -> None:
-    """Refuse a picture that would take too much memory.
-
-    Raises:
-        VideoError: `too_large`.
-    """
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise VideoError(
-            name,
-            f"its frames of {width} x {height} pixels are above the limit of {MAX_SIDE} pixels "
-            f"a side and {MAX_PIXELS / 1e6:.1f} million in all. Scale it down first.",
-            code="too_large",
-        )
+def nothing_decodes(name: str) -> VideoError:
+    """The error for a file with a header and no picture."""
+    message = "is damaged: not one frame of it decodes. Copy or download it again."
+    return VideoError(name, message, code="damaged")
 
 
 def _reason(error: Exception) -> str:

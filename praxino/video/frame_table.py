@@ -1,4 +1,4 @@
-"""Which frames a video has, when each is shown, and where decoding can start: counted, not believed.
+"""Which frames a video has, when each is shown, where decoding can start: counted, not believed.
 
 Packets are counted without decoding where one packet is one picture and every packet has its own
 time (MP4, Matroska, MPEG-TS, FLV, GIF); everything else is decoded once from end to end.
@@ -12,9 +12,10 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from praxino.errors import VideoError
-from praxino.video.decoder import Decoder, Source
+from praxino.video.decoder import Decoder, Source, nothing_decodes
 
 MAX_FRAMES = 10_000_000  # 46 hours at 60 frames per second
 KEEP_BYTES = 64 * 2**20  # decoded frames that a decoding scan may keep for the reads after it
@@ -25,29 +26,30 @@ class FrameTable:
     """The frames of a video in order of display.
 
     Args:
-        keys: what identifies each frame when it leaves the decoder: its own time stamp in ticks,
-            or its number when the container's time stamps do not tell frames apart.
         seconds: `(N,)` float64, strictly increasing.
         last_seconds: how long the last frame is shown.
-        key_frames: indices at which decoding can start, increasing.
-        by_number: whether `keys` are numbers; then reading always starts at the first frame.
         expected: frames that the file promises; None where it does not say.
         problems: what is wrong with the file, in words.
+        ticks: the time stamp by which each frame is known when it leaves the decoder; empty where
+            time stamps do not tell frames apart, then reading starts at the first frame and counts.
+        key_frames: indices at which decoding can start, increasing.
+        by_packets: whether packets were counted rather than frames that were decoded.
         kept: all frames as they left the decoder, if the scan had to decode and they are few.
     """
 
-    keys: list[int]
-    seconds: np.ndarray
+    seconds: NDArray[np.float64]
     last_seconds: float
-    key_frames: np.ndarray
-    by_number: bool
-    expected: int | None
-    problems: list[str]
+    expected: int | None = None
+    problems: list[str] = field(default_factory=list)
+    ticks: list[int] = field(default_factory=list)
+    key_frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    by_packets: bool = False
     kept: list[av.VideoFrame] | None = None
-    index_of: dict[int, int] = field(init=False)
+    index_of: dict[int | None, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.index_of = {key: index for index, key in enumerate(self.keys)}
+        self.index_of = {ticks: index for index, ticks in enumerate(self.ticks)}
+        self.seconds.flags.writeable = False
 
 
 class Clock:
@@ -61,7 +63,7 @@ class Clock:
 
     def __init__(self, decoder: Decoder, first: av.VideoFrame) -> None:
         stream = decoder.stream
-        self._tick = Fraction(stream.time_base)
+        self._tick = decoder.tick
         rate = stream.average_rate or stream.guessed_rate
         self.period = 1 / Fraction(rate) if rate else Fraction(1, 25)
         self._slots = decoder.source.container == "avi"
@@ -184,23 +186,23 @@ def _scan_packets(decoder: Decoder, first: av.VideoFrame) -> FrameTable | None:
         problems.append(f"the first {skipped} pictures have no key frame to decode them from")
     times = times[skipped:]
     seconds = np.array([clock.of_ticks(ticks) for ticks in times])
-    tick = float(decoder.stream.time_base)
-    last_seconds = durations[times[-1]] * tick or _usual_gap(seconds, float(clock.period))
+    last_seconds = durations[times[-1]] * float(decoder.tick)
+    if not last_seconds:
+        last_seconds = _usual_gap(seconds, float(clock.period))
     if corrupt:
         problems.append(f"{corrupt} packets are marked as corrupt or cut short")
     if declared := decoder.stream.frames:
         expected: int | None = len(times) + skipped + max(0, declared - count)
     else:
         expected = _expected(decoder, seconds, last_seconds)
-    key_frames = np.searchsorted(times, sorted(key for key in keys if key >= times[0]))
     return FrameTable(
-        keys=times,
-        seconds=seconds,
-        last_seconds=last_seconds,
-        key_frames=key_frames,
-        by_number=False,
-        expected=expected,
-        problems=problems,
+        seconds,
+        last_seconds,
+        expected,
+        problems,
+        ticks=times,
+        key_frames=np.searchsorted(times, sorted(key for key in keys if key >= times[0])),
+        by_packets=True,
     )
 
 
@@ -223,11 +225,7 @@ def _scan_by_decoding(decoder: Decoder, first: av.VideoFrame) -> FrameTable:
         elif kept is not None:
             kept.append(frame)
     if not stamps:
-        raise VideoError(
-            decoder.source.name,
-            "is damaged: not one frame of it decodes. Copy or download it again.",
-            code="damaged",
-        )
+        raise nothing_decodes(decoder.source.name)
     problems = []
     if clock.repaired:
         problems.append(
@@ -236,32 +234,32 @@ def _scan_by_decoding(decoder: Decoder, first: av.VideoFrame) -> FrameTable:
         )
     if decoder.errors:
         problems.append(f"{decoder.errors} packets do not decode")
-    by_number = None in stamps or len(set(stamps)) != len(stamps)
     times = np.array(seconds)
     last_seconds = _usual_gap(times, float(clock.period))
     if decoder.source.container == "avi" and decoder.stream.frames:
-        # The header counts slots, empty ones included.
+        # The header counts slots, and the ones that a delayed encoder left empty.
         missing = max(0, decoder.stream.frames - decoder.packets_seen)
-        expected: int | None = len(stamps) + missing + decoder.errors
+        expected: int | None = max(len(stamps), decoder.pictures_seen) + missing
     else:
         expected = _expected(decoder, times, last_seconds)
+    ticks = [stamp for stamp in stamps if stamp is not None]
+    known = len(set(ticks)) == len(stamps)
     return FrameTable(
-        keys=list(range(len(stamps))) if by_number else [int(ticks) for ticks in stamps],  # type: ignore[arg-type]
-        seconds=times,
-        last_seconds=last_seconds,
-        key_frames=np.array(keys, dtype=np.int64),
-        by_number=by_number,
-        expected=expected,
-        problems=problems,
+        times,
+        last_seconds,
+        expected,
+        problems,
+        ticks=ticks if known else [],
+        key_frames=np.array(keys if known else [], dtype=np.int64),
         kept=kept,
     )
 
 
-def _usual_gap(seconds: np.ndarray, period: float) -> float:
+def _usual_gap(seconds: NDArray[np.float64], period: float) -> float:
     return float(np.median(np.diff(seconds))) if len(seconds) > 1 else period
 
 
-def _expected(decoder: Decoder, seconds: np.ndarray, last_seconds: float) -> int | None:
+def _expected(decoder: Decoder, seconds: NDArray[np.float64], last_seconds: float) -> int | None:
     """Frames promised by a header that gives no count one could trust, from its duration."""
     declared_seconds = decoder.declared_seconds
     if declared_seconds is None:

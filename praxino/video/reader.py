@@ -27,10 +27,11 @@ from typing import Self
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
 
 from praxino.errors import VideoError
-from praxino.video.decoder import Decoder, Source, check_size, check_source
+from praxino.video.convert import Converter
+from praxino.video.decoder import Decoder, Source, check_source, nothing_decodes
 from praxino.video.frame_table import Clock, FrameCounter, FrameTable, scan, watch
 
 # Decoding on from the present frame is cheaper than a seek when the key frame is this near.
@@ -47,7 +48,7 @@ class Frame:
         index: its number in the video, from 0.
     """
 
-    pixels: np.ndarray
+    pixels: NDArray[np.uint8]
     seconds: float
     index: int
 
@@ -62,15 +63,16 @@ class Frames:
         indices: `(T,)` int64, the number of each in the video.
     """
 
-    pixels: np.ndarray
-    seconds: np.ndarray
-    indices: np.ndarray
+    pixels: NDArray[np.uint8]
+    seconds: NDArray[np.float64]
+    indices: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def __repr__(self) -> str:
-        return f"Frames(pixels {self.pixels.shape}, {self.seconds.min():.2f} to {self.seconds.max():.2f} s)"
+        first, last = self.seconds.min(), self.seconds.max()
+        return f"Frames(pixels {self.pixels.shape}, {first:.2f} to {last:.2f} s)"
 
 
 @dataclass(frozen=True)
@@ -107,51 +109,99 @@ class VideoInfo:
 
 
 class Video(ABC):
-    """What `open_video` returns; a context manager."""
+    """What `open_video` returns; a context manager.
 
-    name: str
+    Args:
+        name: what errors call it.
+        codec: FFmpeg's name of the codec.
+        container: FFmpeg's name of the container.
+    """
+
+    _convert: Converter
+    _lost: frozenset[int] | None = None  # frames that packets promise; None as long as none failed
+
+    def __init__(self, name: str, codec: str, container: str) -> None:
+        self.name = name
+        self._codec, self._container = codec, container
+
+    @abstractmethod
+    def _scanned(self) -> FrameTable:
+        """All frames and their times, counted at the first call."""
+
+    @abstractmethod
+    def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
+        """One frame's pixels, and the index it really has."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Frame after frame, from the start, in flat memory and without a scan."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the video holds; the context manager calls it."""
 
     @property
-    @abstractmethod
-    def timestamps(self) -> np.ndarray:
-        """`(N,)` float64 seconds at which the frames are shown, strictly increasing."""
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames that come out, in pixels; needs no scan."""
+        return self._convert.size
 
     @property
-    @abstractmethod
-    def info(self) -> VideoInfo:
-        """What the video is."""
+    def timestamps(self) -> NDArray[np.float64]:
+        """`(N,)` seconds at which the frames are shown, strictly increasing; read-only."""
+        return self._scanned().seconds
 
     @property
-    @abstractmethod
     def end_seconds(self) -> float:
         """When the last frame ends."""
-
-    @property
-    @abstractmethod
-    def size(self) -> tuple[int, int]:
-        """Height and width of the frames that come out, in pixels; known before the scan."""
+        return float(self.timestamps[-1]) + self._scanned().last_seconds
 
     @property
     def frames_expected(self) -> int | None:
-        """Frames that the file promises; None where it does not say. For the ledger's `partial`."""
-        return len(self)
+        """Frames that the file promises; None where it does not say."""
+        return self._scanned().expected
 
     @property
     def frames_got(self) -> int:
-        """Frames that decode, as far as is known by now."""
-        return len(self)
+        """Frames that are there and, as far as they have been read, decode."""
+        return len(self) - len(self._lost or ())
 
-    @abstractmethod
-    def __iter__(self) -> Iterator[Frame]: ...
+    @property
+    def info(self) -> VideoInfo:
+        """What the video is."""
+        table = self._scanned()
+        seconds = table.seconds
+        gaps = np.diff(seconds)
+        height, width = self.size
+        return VideoInfo(
+            codec=self._codec,
+            container=self._container,
+            width=width,
+            height=height,
+            rotation=self._convert.rotation,
+            pixel_aspect=self._pixel_aspect,
+            frames_per_second=float(
+                len(gaps) / (seconds[-1] - seconds[0]) if gaps.size else 1 / table.last_seconds
+            ),
+            duration_seconds=self.end_seconds,
+            frames_declared=self._frames_declared,
+            frames=len(self),
+            variable_rate=bool(
+                gaps.size and np.ptp(gaps) > max(2.5 * self._tick, 0.01 * float(np.median(gaps)))
+            ),
+            problems=tuple(self._problems(table)),
+        )
 
-    @abstractmethod
-    def _fetch(self, index: int) -> tuple[int, np.ndarray]:
-        """One frame and the index it really has."""
+    _pixel_aspect: float = 1.0
+    _frames_declared: int | None = None
+    _tick: float = 0.0
+
+    def _problems(self, table: FrameTable) -> list[str]:
+        return table.problems
 
     def __len__(self) -> int:
         return len(self.timestamps)
 
-    def frames(self, indices: Sequence[int] | np.ndarray) -> Frames:
+    def frames(self, indices: Sequence[int] | NDArray[np.integer]) -> Frames:
         """Read frames by number, in any order, with repetitions.
 
         A frame that the container promises but that does not decode is answered as on a screen, by
@@ -161,12 +211,12 @@ class Video(ABC):
             indices: `(T,)` whole numbers in `[0, len(video))`.
 
         Raises:
-            VideoError: `out_of_range`, or `damaged` if nothing decodes.
+            VideoError: `out_of_range`, or `damaged`.
             ValueError: `indices` is not one row of whole numbers.
         """
         return self._read(_whole_numbers(indices, 1))
 
-    def clips(self, indices: Sequence[Sequence[int]] | np.ndarray) -> Frames:
+    def clips(self, indices: Sequence[Sequence[int]] | NDArray[np.integer]) -> Frames:
         """Read several clips in one pass; a frame shared by clips is decoded once.
 
         Args:
@@ -181,14 +231,15 @@ class Video(ABC):
         """
         return self._read(_whole_numbers(indices, 2))
 
-    def frames_at(self, seconds: Sequence[float] | np.ndarray) -> Frames:
+    def frames_at(self, seconds: Sequence[float] | NDArray[np.floating]) -> Frames:
         """Read the frame that is on screen at each second.
 
         Args:
             seconds: `(T,)` in `[0, end_seconds)`; before the first frame the first one is given.
 
         Raises:
-            VideoError: `out_of_range`, or `damaged` if nothing decodes.
+            VideoError: `out_of_range`, or `damaged`.
+            ValueError: `seconds` is not one row of numbers.
         """
         times = np.asarray(seconds, dtype=np.float64)
         if times.ndim != 1 or times.size == 0:
@@ -197,31 +248,36 @@ class Video(ABC):
         if wrong.size:
             raise VideoError(
                 self.name,
-                f"no frame at {wrong[0]:.2f} s, the video runs from 0 to {self.end_seconds:.2f} s. "
-                "Ask for a second inside it.",
+                f"no frame at {wrong[0]:.2f} s, the video ends at {self.end_seconds:.2f} s. "
+                'Ask for a second in between, or use a shorter clip or pad="repeat_last".',
                 code="out_of_range",
             )
         indices = np.searchsorted(self.timestamps, times, side="right") - 1
         return self._read(np.maximum(indices, 0))
 
-    def _read(self, indices: np.ndarray) -> Frames:
+    def _read(self, indices: NDArray[np.int64]) -> Frames:
         wrong = indices[(indices < 0) | (indices >= len(self))]
         if wrong.size:
             raise VideoError(
                 self.name,
                 f"no frame {wrong[0]}, the video has frames 0 to {len(self) - 1}. "
-                "Use indices in that range.",
+                'Use indices in that range, or a shorter clip or pad="repeat_last".',
                 code="out_of_range",
             )
-        pixels = np.empty((*indices.shape, *self.size, 3), dtype=np.uint8)
-        given = np.empty(indices.shape, dtype=np.int64)
-        for index in np.unique(indices):
-            wanted = indices == index
-            given[wanted], pixels[wanted] = self._fetch(int(index))
-        return Frames(pixels, self.timestamps[given], given)
-
-    def close(self) -> None:
-        """Give back what the video holds; the context manager calls it."""
+        wanted = indices.reshape(-1)
+        pixels = np.empty((wanted.size, *self.size, 3), dtype=np.uint8)
+        given = np.empty(wanted.size, dtype=np.int64)
+        previous = None
+        for place in np.argsort(wanted, kind="stable"):
+            index = int(wanted[place])
+            if index != previous:
+                shown, picture = self._fetch(index)
+            given[place], pixels[place], previous = shown, picture, index
+        return Frames(
+            pixels.reshape(*indices.shape, *self.size, 3),
+            self.timestamps[given].reshape(indices.shape),
+            given.reshape(indices.shape),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -253,60 +309,43 @@ def open_video(
             `codec_not_allowed`, `no_video_stream`, `too_large` or `damaged`.
         ValueError: `short_side` or `threads` is out of range.
     """
-    if short_side is not None and short_side < 1:
-        raise ValueError(f"short_side must be at least 1 pixel, got {short_side}.")
+    _check_short_side(short_side)
     if threads < 0:
         raise ValueError(f"threads must be 0 (automatic) or more, got {threads}.")
-    if threads == 0:
-        threads = min(4, len(os.sched_getaffinity(0)))
-    return FileVideo(check_source(source), short_side, threads)
+    return FileVideo(check_source(source), short_side, threads or min(4, _cores()))
 
 
 class FileVideo(Video):
     """A video that is decoded from a file or from bytes; made by `open_video`."""
 
     def __init__(self, source: Source, short_side: int | None, threads: int) -> None:
-        self.name = source.name
         self._source, self._threads = source, threads
         self._table: FrameTable | None = None
-        self._lost: frozenset[int] | None = None
-        self._open_reader()
-        first = self._advance()
-        if first is None:
-            self.close()
-            raise VideoError(
-                self.name,
-                "is damaged: not one frame of it decodes. Copy or download it again.",
-                code="damaged",
-            )
-        self._first = first
-        self._convert = Converter(self.name, first, short_side)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self._convert.size
-
-    @property
-    def timestamps(self) -> np.ndarray:
-        return self._scanned().seconds
-
-    @property
-    def end_seconds(self) -> float:
-        table = self._scanned()
-        return float(table.seconds[-1]) + table.last_seconds
-
-    @property
-    def frames_expected(self) -> int | None:
-        return self._scanned().expected
-
-    @property
-    def frames_got(self) -> int:
-        return len(self) - len(self._lost or ())
-
-    @property
-    def info(self) -> VideoInfo:
-        table = self._scanned()
+        self._current: av.VideoFrame | None
+        self._decoder = Decoder(source, threads)
+        self._start()
+        try:
+            first = self._advance()
+            if first is None:
+                raise nothing_decodes(source.name)
+            self._convert = Converter(source.name, first, short_side)
+        except BaseException:
+            self._decoder.close()
+            raise
+        self._first, self._place = first, 0
+        super().__init__(source.name, self._decoder.codec, source.container)
         stream = self._decoder.stream
+        self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
+        self._frames_declared = stream.frames or None
+        self._tick = float(self._decoder.tick)
+
+    def _scanned(self) -> FrameTable:
+        self._check_open()
+        if self._table is None:
+            self._table = scan(self._source, self._first, self._threads)
+        return self._table
+
+    def _problems(self, table: FrameTable) -> list[str]:
         problems = list(table.problems)
         if table.expected is not None and table.expected > len(self):
             problems.append(f"cut short: {len(self)} of {table.expected} frames are there")
@@ -316,27 +355,10 @@ class FileVideo(Video):
             problems.append(f"has {self._decoder.video_streams} video streams; the first is read")
         if self._convert.problem:
             problems.append(self._convert.problem)
-        gaps = np.diff(table.seconds)
-        tick = float(stream.time_base)
-        height, width = self.size
-        return VideoInfo(
-            codec=self._decoder.codec,
-            container=self._source.container,
-            width=width,
-            height=height,
-            rotation=self._convert.rotation,
-            pixel_aspect=float(stream.sample_aspect_ratio or 1),
-            frames_per_second=1 / (float(np.mean(gaps)) if gaps.size else table.last_seconds),
-            duration_seconds=self.end_seconds,
-            frames_declared=stream.frames or None,
-            frames=len(self),
-            variable_rate=bool(
-                gaps.size and np.ptp(gaps) > max(2.5 * tick, 0.01 * float(np.median(gaps)))
-            ),
-            problems=tuple(problems),
-        )
+        return problems
 
     def __iter__(self) -> Iterator[Frame]:
+        self._check_open()
         with closing(Decoder(self._source, self._threads)) as decoder:
             clock = Clock(decoder, self._first)
             counter = FrameCounter(decoder.counts_by_packets)
@@ -344,163 +366,99 @@ class FileVideo(Video):
                 yield Frame(self._convert(frame), clock.seconds(frame), counter.index(frame))
 
     def close(self) -> None:
+        """Give back memory, decoding threads and the file."""
         self._decoder.close()
+        self._current, self._table = None, None
 
-    def _scanned(self) -> FrameTable:
-        if self._table is None:
-            self._table = scan(self._source, self._first, self._threads)
-        return self._table
+    def _check_open(self) -> None:
+        if self._decoder.closed:
+            raise ValueError(f"{self.name} is closed. Read it inside its with block.")
 
-    def _open_reader(self) -> None:
-        """Stand before the first frame."""
-        if hasattr(self, "_decoder"):
-            self._decoder.close()
-        self._decoder = Decoder(self._source, self._threads)
+    def _start(self) -> None:
+        """Note that the decoder stands before the first frame."""
         self._coming = self._decoder.frames()
         self._place = -1  # index of the last frame that came out
-        self._current: av.VideoFrame | None = None
+        self._current = None
 
     def _advance(self) -> av.VideoFrame | None:
         self._current = next(self._coming, None)
         return self._current
 
-    def _fetch(self, index: int) -> tuple[int, np.ndarray]:
+    def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         table = self._scanned()
         if table.kept is not None:
             return index, self._convert(table.kept[index])
-        frame = self._find(index)
+        shown = self._on_screen(index)
+        frame = self._find(shown)
+        if frame is None and self._lost is None and table.by_packets:
+            # A packet does not decode: find all of these at once, by decoding from the start.
+            self._lost = self._find_lost()
+            shown = self._on_screen(index)
+            frame = self._find(shown)
         if frame is None:
-            # What the packets promise does not decode: find out what does, once and for all.
-            if self._lost is None:
-                self._lost = self._find_lost()
-            if index not in self._lost:
-                raise VideoError(
-                    self.name,
-                    f"is damaged: frame {index} does not decode the same way twice. "
-                    "Write it anew with ffmpeg -i.",
-                    code="damaged",
-                )
-            shown = [number for number in range(index) if number not in self._lost]
-            index = shown[-1] if shown else min(set(range(len(self))) - self._lost)
-            return self._fetch(index)
-        return index, self._convert(frame)
+            raise VideoError(
+                self.name,
+                f"is damaged: frame {shown} does not decode the same way twice. "
+                "Write it anew with ffmpeg -i.",
+                code="damaged",
+            )
+        return shown, self._convert(frame)
 
-    def _find(self, index: int) -> av.VideoFrame | None:
-        """The frame with this index, by the shortest way that leads to it."""
-        table = self._scanned()
-        if self._place == index and self._current is not None:
-            return self._current
-        keys = [] if table.by_number else table.key_frames
-        before = int(np.searchsorted(keys, index, side="right"))
-        if self._place < index and (
-            before == 0 or keys[before - 1] <= self._place + _SEEK_GAIN_FRAMES
-        ):
-            frame = self._run_to(index)
-            if frame is not None:
-                return frame
-        # One key frame back, then two, four: pictures that follow a key frame in the file may be
-        # shown before it and need the one before.
-        step = 1
-        while before - step >= 0 and keys[before - step] > _SEEK_GAIN_FRAMES:
-            frame = self._run_from_key(int(keys[before - step]), index)
-            if frame is not None:
-                return frame
-            step *= 2
-        self._open_reader()
-        return self._run_to(index)
-
-    def _run_from_key(self, key: int, index: int) -> av.VideoFrame | None:
-        table = self._scanned()
-        if not self._decoder.seek(table.keys[key]):
-            return None
-        self._coming = self._decoder.frames()
-        # Pictures that come before the key frame lack what they refer to.
-        while (frame := self._advance()) is not None:
-            if frame.key_frame and frame.pts in table.index_of:
-                break
-        if frame is None:
-            return None
-        self._place = table.index_of[frame.pts]
-        if self._place > index:
-            return None
-        return frame if self._place == index else self._run_to(index)
-
-    def _run_to(self, index: int) -> av.VideoFrame | None:
-        """Decode on to this frame; None when it is not among those that come."""
-        table = self._scanned()
-        while self._place < index and (frame := self._advance()) is not None:
-            if table.by_number:
-                self._place += 1
-            elif frame.pts in table.index_of:
-                self._place = table.index_of[frame.pts]
-        return self._current if self._place == index else None
+    def _on_screen(self, index: int) -> int:
+        """The frame that a player shows in the time of this one."""
+        lost = self._lost or frozenset()
+        while index in lost and index > 0:
+            index -= 1
+        return index
 
     def _find_lost(self) -> frozenset[int]:
         table = self._scanned()
         with closing(Decoder(self._source, self._threads)) as decoder:
             found = {table.index_of.get(frame.pts) for frame in decoder.frames()}
-        return frozenset(set(range(len(self))) - found)
+        return frozenset(index for index in range(len(self)) if index not in found)
 
+    def _find(self, index: int) -> av.VideoFrame | None:
+        """The frame with this index, by the shortest way that leads to it."""
+        keys = self._scanned().key_frames
+        before = int(np.searchsorted(keys, index, side="right"))  # key frames up to this one
+        if self._place == index and self._current is not None:
+            return self._current
+        near = before == 0 or keys[before - 1] <= self._place + _SEEK_GAIN_FRAMES
+        if self._place < index and near and (frame := self._run_to(index)) is not None:
+            return frame
+        # One key frame back, then two, four: pictures that follow a key frame in the file may be
+        # shown before it, and containers call pictures key frames that are none.
+        step = 1
+        while step <= before and keys[before - step] > _SEEK_GAIN_FRAMES:
+            frame = self._run_from_key(int(keys[before - step]), index)
+            if frame is not None:
+                return frame
+            step *= 2
+        self._decoder.close()
+        self._decoder = Decoder(self._source, self._threads)
+        self._start()
+        return self._run_to(index)
 
-class Converter:
-    """Turns decoded frames into RGB arrays of one size, upright.
+    def _run_from_key(self, key: int, index: int) -> av.VideoFrame | None:
+        table = self._scanned()
+        self._decoder.seek(table.ticks[key])
+        self._start()
+        # What comes before a real key frame lacks the pictures it refers to.
+        while (frame := self._advance()) is not None:
+            if frame.key_frame and frame.pts in table.index_of:
+                self._place = table.index_of[frame.pts]
+                return self._run_to(index) if self._place <= index else None
+        return None
 
-    Args:
-        name: the video's name, for errors.
-        first: the frame that sets the size for all.
-        short_side: of the result, in pixels; None keeps the size.
-    """
-
-    def __init__(self, name: str, first: av.VideoFrame, short_side: int | None) -> None:
-        self._name = name
-        self._reformatter = VideoReformatter()
-        self.problem = ""
-        degrees = first.rotation
-        if degrees % 90:
-            self.problem = f"its rotation of {degrees} degrees is no multiple of 90 and not applied"
-            degrees = 0
-        self.rotation = degrees % 360
-        width, height = first.width, first.height
-        check_size(name, width, height)
-        if short_side is not None:
-            width, height = _resized(width, height, short_side)
-            check_size(name, width, height)
-        self._width, self._height = width, height
-        self.size = (width, height) if self.rotation in (90, 270) else (height, width)
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        check_size(self._name, frame.width, frame.height)
-        try:
-            picture = self._reformatter.reformat(
-                frame,
-                self._width,
-                self._height,
-                "rgb24",
-                interpolation=Interpolation.BILINEAR,
-                threads=1,
-            ).to_ndarray()
-        except (av.FFmpegError, OSError, ValueError) as error:
-            message = f"is damaged: a frame cannot be converted ({error}). Write it anew."
-            raise VideoError(self._name, message, code="damaged") from None
-        return np.rot90(picture, self.rotation // 90) if self.rotation else picture
-
-
-def _resized(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """The long side in proportion, rounded down, as torchvision's Resize does."""
-    if width <= height:
-        return short_side, max(1, int(short_side * height / width))
-    return max(1, int(short_side * width / height)), short_side
-
-
-def _whole_numbers(indices: Sequence[object] | np.ndarray, dimensions: int) -> np.ndarray:
-    numbers = np.asarray(indices)
-    if numbers.ndim != dimensions or numbers.size == 0 or numbers.dtype.kind not in "iu":
-        shape = "(T,)" if dimensions == 1 else "(V, T)"
-        raise ValueError(
-            f"Frame indices are whole numbers of shape {shape}, got {numbers.dtype} of shape "
-            f"{numbers.shape}."
-        )
-    return numbers.astype(np.int64)
+    def _run_to(self, index: int) -> av.VideoFrame | None:
+        """Decode on to this frame; None when it is not among those that come."""
+        table = self._scanned()
+        while self._place < index and (frame := self._advance()) is not None:
+            if not table.ticks:
+                self._place += 1
+            elif frame.pts in table.index_of:
+                self._place = table.index_of[frame.pts]
+        return self._current if self._place == index else None
 
 
 class ArrayVideo(Video):
@@ -519,12 +477,13 @@ class ArrayVideo(Video):
 
     def __init__(
         self,
-        pixels: np.ndarray,
+        pixels: NDArray[np.uint8],
         frames_per_second: float,
         *,
         short_side: int | None = None,
         name: str = "<array>",
     ) -> None:
+        super().__init__(name, "none", "array")
         pixels = np.asarray(pixels)
         if pixels.dtype != np.uint8:
             raise TypeError(
@@ -534,51 +493,54 @@ class ArrayVideo(Video):
             raise ValueError(
                 f"Frames have the shape (T, H, W, 3) with T, H and W above 0, got {pixels.shape}."
             )
-        if not (frames_per_second > 0 and np.isfinite(frames_per_second)):
+        if not 0 < frames_per_second < float("inf"):
             raise ValueError(f"frames_per_second must be above 0, got {frames_per_second}.")
-        if short_side is not None and short_side < 1:
-            raise ValueError(f"short_side must be at least 1 pixel, got {short_side}.")
-        self.name = name
-        self._pixels, self._rate = pixels, frames_per_second
+        _check_short_side(short_side)
+        self._pixels = pixels
         self._convert = Converter(name, self._frame(0), short_side)
-        self._timestamps = np.arange(len(pixels)) / frames_per_second
+        self._table = FrameTable(
+            seconds=np.arange(len(pixels)) / frames_per_second,
+            last_seconds=1 / frames_per_second,
+            expected=len(pixels),
+        )
+
+    def _scanned(self) -> FrameTable:
+        return self._table
 
     def _frame(self, index: int) -> av.VideoFrame:
         return av.VideoFrame.from_ndarray(np.ascontiguousarray(self._pixels[index]), "rgb24")
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self._convert.size
-
-    @property
-    def timestamps(self) -> np.ndarray:
-        return self._timestamps
-
-    @property
-    def end_seconds(self) -> float:
-        return len(self) / self._rate
-
-    @property
-    def info(self) -> VideoInfo:
-        height, width = self.size
-        return VideoInfo(
-            codec="none",
-            container="array",
-            width=width,
-            height=height,
-            rotation=0,
-            pixel_aspect=1.0,
-            frames_per_second=self._rate,
-            duration_seconds=self.end_seconds,
-            frames_declared=None,
-            frames=len(self),
-            variable_rate=False,
-            problems=(),
-        )
+    def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
+        return index, self._convert(self._frame(index))
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, seconds in enumerate(self._timestamps):
+        for index, seconds in enumerate(self.timestamps):
             yield Frame(self._fetch(index)[1], float(seconds), index)
 
-    def _fetch(self, index: int) -> tuple[int, np.ndarray]:
-        return index, self._convert(self._frame(index))
+    def close(self) -> None:
+        """Nothing to give back: the array is the caller's."""
+
+
+def _check_short_side(short_side: int | None) -> None:
+    if short_side is not None and short_side < 1:
+        raise ValueError(f"short_side must be at least 1 pixel, got {short_side}.")
+
+
+def _cores() -> int:
+    """Cores this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _whole_numbers(
+    indices: Sequence[int] | Sequence[Sequence[int]] | NDArray[np.integer], dimensions: int
+) -> NDArray[np.int64]:
+    numbers = np.asarray(indices)
+    if numbers.ndim != dimensions or numbers.size == 0 or numbers.dtype.kind not in "iu":
+        shape = "(T,)" if dimensions == 1 else "(V, T)"
+        raise ValueError(
+            f"Frame indices are whole numbers of shape {shape}, at least one; got "
+            f"{numbers.dtype} of shape {numbers.shape}."
+        )
+    return numbers.astype(np.int64)

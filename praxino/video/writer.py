@@ -21,6 +21,7 @@ from av.video.reformatter import (
     Interpolation,
     VideoReformatter,
 )
+from numpy.typing import NDArray
 
 from praxino.atomic import atomic_write
 from praxino.errors import EnvironmentFault
@@ -69,7 +70,7 @@ class VideoWriter:
         self._temporary = self._whole_file.__enter__()
         return self
 
-    def write(self, pixels: np.ndarray) -> None:
+    def write(self, pixels: NDArray[np.uint8]) -> None:
         """Append one frame.
 
         Args:
@@ -87,37 +88,38 @@ class VideoWriter:
             raise ValueError(f"A frame has the shape (H, W, 3), got {pixels.shape}.")
         try:
             if self._container is None:
-                self._open(pixels.shape[0], pixels.shape[1])
+                self._container = self._open(pixels.shape[0], pixels.shape[1])
             if pixels.shape != self._shape:
                 raise ValueError(
                     f"{self.path.name}: frame {self._written} is {pixels.shape[1]} x "
                     f"{pixels.shape[0]} pixels, the first one {self._shape[1]} x {self._shape[0]}. "
                     "Resize the frames to one size first."
                 )
-            self._encode(pixels)
+            self._container.mux(self._encode(pixels))
         except (av.FFmpegError, OSError) as error:
             raise self._fault(error) from None
         self._written += 1
 
-    def _open(self, height: int, width: int) -> None:
+    def _open(self, height: int, width: int) -> av.container.OutputContainer:
         self._shape = (height, width, 3)
-        self._container = av.open(
+        container = av.open(
             str(self._temporary), "w", format="mp4", options={"movflags": "+faststart"}
         )
         gop = max(1, round(_KEY_FRAME_SECONDS * self._rate))
         options = {"crf": str(self._quality), "g": str(gop)}
-        stream = self._container.add_stream("libx264", rate=self._rate, options=options)
+        stream = container.add_stream("libx264", rate=self._rate, options=options)
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
-        stream.time_base = stream.codec_context.time_base = 1 / self._rate
-        stream.codec_context.colorspace = 1  # BT.709 in the bitstream's own numbering
-        stream.codec_context.color_primaries = ColorPrimaries.BT709
-        stream.codec_context.color_trc = ColorTrc.BT709
-        stream.codec_context.color_range = ColorRange.MPEG
-        self._stream = stream
-        self._reformatter = VideoReformatter()
+        context = stream.codec_context
+        stream.time_base = context.time_base = 1 / self._rate
+        context.colorspace = 1  # BT.709, as H.264 counts matrices
+        context.color_primaries = ColorPrimaries.BT709
+        context.color_trc = ColorTrc.BT709
+        context.color_range = ColorRange.MPEG
+        self._stream, self._reformatter = stream, VideoReformatter()
+        return container
 
-    def _encode(self, pixels: np.ndarray) -> None:
+    def _encode(self, pixels: NDArray[np.uint8]) -> list[av.Packet]:
         height, width = self._stream.height, self._stream.width
         padding = ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0))
         even = np.ascontiguousarray(np.pad(pixels, padding, mode="edge"))
@@ -131,7 +133,7 @@ class VideoWriter:
         )
         frame.pts = self._written
         frame.time_base = 1 / self._rate
-        self._container.mux(self._stream.encode(frame))
+        return self._stream.encode(frame)
 
     def __exit__(
         self,
@@ -170,7 +172,7 @@ class VideoWriter:
 
 def write_video(
     path: str | os.PathLike[str],
-    frames: Iterable[np.ndarray],
+    frames: Iterable[NDArray[np.uint8]],
     frames_per_second: float | Fraction,
     *,
     quality: int = 18,
