@@ -6,16 +6,52 @@ keep torchvision's names behind `features.` or `neck.`, so published weights loa
 
 import math
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
 from praxino.did_you_mean import did_you_mean
+from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
+from praxino.weights import State, Weights, rename
 
 # In torchvision's networks the children with these names come after the last map.
 _AFTER_THE_MAP = ("avgpool", "flatten", "dropout", "classifier", "fc", "head", "heads")
+
+
+class FrameOptions(TypedDict, total=False):
+    """Options of every model that stands on a 2D network.
+
+    Attributes:
+        frames: T of `clip_spec`; 8 by default.
+        size: H and W of `clip_spec`, in pixels; 224 by default.
+        same_padding: pad as TensorFlow does, for weights trained there.
+        normalisation: what the weights expect: `imagenet` subtracts ImageNet's mean colour, as
+            torchvision's networks do; `symmetric` maps pixels to [-1, 1], as TensorFlow's do.
+    """
+
+    frames: int
+    size: int
+    same_padding: bool
+    normalisation: Literal["imagenet", "symmetric"]
+
+
+def frame_clip_spec(options: FrameOptions) -> ClipSpec:
+    """Frames spread over the whole video, cut from a margin of an eighth (224 from 256).
+
+    Raises:
+        ValueError: a normalisation that does not exist.
+    """
+    means = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "symmetric": ((0.5,) * 3, (0.5,) * 3)}
+    normalisation = options.get("normalisation", "imagenet")
+    if normalisation not in means:
+        raise ValueError(f"normalisation is 'imagenet' or 'symmetric', not {normalisation!r}.")
+    mean, std = means[normalisation]
+    size = options.get("size", 224)
+    frames = options.get("frames", 8)
+    return ClipSpec(frames, size=size, resize_short=round(size * 8 / 7), mean=mean, std=std)
 
 
 class Backbone2d(nn.Module):
@@ -57,14 +93,41 @@ class Backbone2d(nn.Module):
                 if isinstance(layer, nn.Conv2d) and max(layer.stride) > 1:
                     _replace(self.features, name, _like(layer, _SameConv2d, layer.in_channels))
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """`(N, C, H, W)` frames to `(N, out_features)` vectors."""
-        vectors: Tensor = self.neck(self.features(frames))
-        return vectors
+    def maps(self, clip: Tensor) -> Tensor:
+        """The map of every frame of a clip: `(B, C, T, H, W)` to `(B, D, T, H', W')`."""
+        maps = self.features(rearrange(clip, "b c t h w -> (b t) c h w"))
+        return rearrange(maps, "(b t) d h w -> b d t h w", b=len(clip))
+
+    def vectors(self, maps: Tensor) -> Tensor:
+        """A vector for every map: `(B, D, T, H', W')` to `(B, T, out_features)`."""
+        vectors = self.neck(rearrange(maps, "b d t h w -> (b t) d h w"))
+        return rearrange(vectors, "(b t) d -> b t d", b=len(maps))
+
+    def map_shape(self, size: int) -> torch.Size:
+        """`(D, H', W')` for frames of `size` x `size` pixels, found by trying."""
+        device = next(self.parameters()).device
+        training = self.training
+        self.eval()  # batch norm must not learn from this frame
+        with torch.no_grad():
+            shape = self.features(torch.zeros(1, self.channels, size, size, device=device)).shape
+        self.train(training)
+        return torch.Size(shape[1:])
 
 
 def _torchvision_network(name: str) -> nn.Module:
     # Imported late: torchvision takes seconds, and most of praxino does without.
+    from torchvision import models
+
+    _check_name(name)
+    options: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        # The auxiliary classifiers train the lower layers only; published weights drop them too.
+        options = {"aux_logits": False, "init_weights": True}
+    network: nn.Module = models.get_model(name, weights=None, **options)
+    return network
+
+
+def _check_name(name: str) -> None:
     from torchvision import models
 
     names = models.list_models(module=models)
@@ -72,12 +135,6 @@ def _torchvision_network(name: str) -> nn.Module:
         raise ValueError(
             f"torchvision has no image network named {name!r}.{did_you_mean(name, names)}"
         )
-    options: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):
-        # The auxiliary classifiers train the lower layers only; published weights drop them too.
-        options = {"aux_logits": False, "init_weights": True}
-    network: nn.Module = models.get_model(name, weights=None, **options)
-    return network
 
 
 class _ClassToken(nn.Module):
@@ -140,7 +197,8 @@ def _like(layer: nn.Conv2d, kind: type[nn.Conv2d], channels: int) -> nn.Conv2d:
         layer.out_channels,
         layer.kernel_size,  # type: ignore[arg-type]
         layer.stride,  # type: ignore[arg-type]
-        layer.padding,  # type: ignore[arg-type]
+        0 if kind is _SameConv2d else layer.padding,  # type: ignore[arg-type]
+        layer.dilation,  # type: ignore[arg-type]
         groups=layer.groups,
         bias=layer.bias is not None,
     )
@@ -158,3 +216,64 @@ class _SameConv2d(nn.Conv2d):
         return functional.conv2d(
             functional.pad(frames, pads), self.weight, self.bias, self.stride, groups=self.groups
         )
+
+
+def imagenet_weights(backbone: str) -> dict[str, Weights]:
+    """The first ImageNet weights that torchvision published for a network, named `imagenet`.
+
+    Raises:
+        ValueError: torchvision has no network of that name.
+    """
+    from torchvision import models
+
+    _check_name(backbone)
+    published = models.get_model_weights(backbone)
+    if not hasattr(published, "IMAGENET1K_V1"):
+        return {}
+    row = published.IMAGENET1K_V1
+    accuracy = row.meta["_metrics"]["ImageNet-1K"]
+    own_mean = backbone in ("googlenet", "inception_v3")  # ported from TensorFlow
+    return {
+        "imagenet": Weights(
+            url=row.url,
+            sha256_prefix=row.url.rsplit("-", 1)[1].split(".")[0],
+            megabytes=row.meta["_file_size"],
+            trained_on="ImageNet-1K",
+            num_classes=len(row.meta["categories"]),
+            licence="BSD-3-Clause (torchvision)",
+            accuracy={"top1": accuracy["acc@1"], "top5": accuracy["acc@5"]},
+            protocol="single images, centre crop, as torchvision's references",
+            layout="torchvision",
+            mean=(0.5,) * 3 if own_mean else None,
+            std=(0.5,) * 3 if own_mean else None,
+        )
+    }
+
+
+def from_torchvision(state: State, model: nn.Module) -> State:
+    """Rename the entries of a torchvision classification network.
+
+    The last linear layer becomes `head`, what stands before it `backbone.neck`, the rest
+    `backbone.features`. Auxiliary classifiers, which only training uses, are left out.
+    """
+    state = rename(state, ((_OLD_DENSENET, r"\1\2"),))
+    layers = {name.rpartition(".")[0] for name in state}
+    heads = {name for name in layers if name.split(".")[0] in ("classifier", "fc", "head", "heads")}
+    # `classifier.6` comes after `classifier.3`; and a classifier's norm is no linear layer.
+    head = max((name for name in heads if state[f"{name}.weight"].ndim == 2), default=None)
+    renamed: State = {}
+    for name, value in state.items():
+        layer, _, leaf = name.rpartition(".")
+        if layer == head:
+            renamed[f"head.{leaf}"] = value
+        elif layer in heads:
+            renamed[f"backbone.neck.{name}"] = value
+        elif not name.startswith(("aux1.", "aux2.", "AuxLogits.")):
+            renamed[f"backbone.features.{name}"] = value
+    return renamed
+
+
+# Published DenseNets still say `denselayer1.norm.1.weight` for `denselayer1.norm1.weight`.
+_OLD_DENSENET = r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)"
+
+LAYOUTS = {"torchvision": from_torchvision}

@@ -43,7 +43,8 @@ def check_clip(
         )
     if frames is not None and found_frames != frames:
         raise ValueError(
-            f"{model} was built for T={frames}, got T={found_frames} in a clip of shape {shape}."
+            f"{model} was built for T={frames}, got T={found_frames} in a clip of shape {shape}. "
+            f"Feed clips of {frames} frames, or build another one if it has the option `frames`."
         )
     if found_frames < least_frames:
         raise ValueError(
@@ -52,7 +53,8 @@ def check_clip(
         )
     if size is not None and (height, width) != (size, size):
         raise ValueError(
-            f"{model} was built for H=W={size}, got {height} x {width} in a clip of shape {shape}."
+            f"{model} was built for H=W={size}, got {height} x {width} in a clip of shape {shape}. "
+            f"Feed squares of {size} pixels, or build another one if it has the option `size`."
         )
     if min(height, width) < least_size:
         raise ValueError(

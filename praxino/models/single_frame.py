@@ -8,32 +8,12 @@ Differs from the paper: any 2D network of torchvision takes the place of the pap
 """
 
 import math
-from typing import Literal, TypedDict, Unpack
+from typing import Unpack
 
-from einops import rearrange
 from torch import Tensor, nn
 
-from praxino.models.backbone_2d import Backbone2d
+from praxino.models.backbone_2d import Backbone2d, FrameOptions, frame_clip_spec
 from praxino.models.clip_shape import check_clip
-from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
-
-Normalisation = Literal["imagenet", "symmetric"]
-
-
-class FrameOptions(TypedDict, total=False):
-    """Options of every model that stands on a 2D network.
-
-    Attributes:
-        frames: T of `clip_spec`.
-        size: H and W of `clip_spec`, in pixels.
-        same_padding: pad as TensorFlow does, for weights trained there.
-        normalisation: what the weights expect: `imagenet`, or `symmetric` for pixels in [-1, 1].
-    """
-
-    frames: int
-    size: int
-    same_padding: bool
-    normalisation: Normalisation
 
 
 def average_probabilities(frame_logits: Tensor) -> Tensor:
@@ -52,45 +32,19 @@ def average_probabilities(frame_logits: Tensor) -> Tensor:
     return log_mean + normaliser
 
 
-def frame_clip_spec(frames: int, size: int, normalisation: Normalisation) -> ClipSpec:
-    """Frames spread over the whole video, for a network that knows images.
-
-    Args:
-        frames: T.
-        size: pixels of the square; the short side is resized to 8/7 of it (224 from 256).
-        normalisation: `imagenet` subtracts ImageNet's mean colour, as torchvision's networks
-            expect; `symmetric` maps pixels to [-1, 1], as TensorFlow's do.
-    """
-    mean_std = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "symmetric": ((0.5,) * 3, (0.5,) * 3)}
-    if normalisation not in mean_std:
-        raise ValueError(f"normalisation is 'imagenet' or 'symmetric', not {normalisation!r}.")
-    mean, std = mean_std[normalisation]
-    return ClipSpec(frames, size=size, resize_short=round(size * 8 / 7), mean=mean, std=std)
-
-
 class SingleFrame(nn.Module):
     """A 2D network on every frame; see `single_frame` for what the arguments mean."""
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        backbone: str = "resnet18",
-        frames: int = 8,
-        size: int = 224,
-        same_padding: bool = False,
-        normalisation: Normalisation = "imagenet",
-    ) -> None:
+    def __init__(self, num_classes: int, *, backbone: str, **options: Unpack[FrameOptions]) -> None:
         super().__init__()
-        self.backbone = Backbone2d(backbone, same_padding=same_padding)
+        self.backbone = Backbone2d(backbone, same_padding=options.get("same_padding", False))
         self.head = nn.Linear(self.backbone.out_features, num_classes)
-        self.clip_spec = frame_clip_spec(frames, size, normalisation)
+        self.clip_spec = frame_clip_spec(options)
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """The map of each frame: `(B, D, T, H', W')`."""
-        check_clip(clip, type(self).__name__)
-        maps = self.backbone.features(rearrange(clip, "b c t h w -> (b t) c h w"))
-        return rearrange(maps, "(b t) d h w -> b d t h w", b=len(clip))
+        check_clip(clip, "The single-frame CNN")
+        return self.backbone.maps(clip)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Classify clips.
@@ -101,10 +55,8 @@ class SingleFrame(nn.Module):
         Returns:
             `(B, K)` logits; their softmax is the average of the frames' probabilities.
         """
-        check_clip(clip, type(self).__name__)
-        frames = rearrange(clip, "b c t h w -> (b t) c h w")
-        logits = self.head(self.backbone(frames))  # (B * T, K)
-        return average_probabilities(rearrange(logits, "(b t) k -> b t k", b=len(clip)))
+        vectors = self.backbone.vectors(self.forward_features(clip))  # (B, T, D)
+        return average_probabilities(self.head(vectors))
 
 
 def single_frame(

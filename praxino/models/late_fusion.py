@@ -1,0 +1,165 @@
+"""Late fusion: a 2D CNN on each frame, and one decision over all of them.
+
+Karpathy et al., "Large-scale Video Classification with Convolutional Neural Networks", CVPR 2014.
+
+Notable: with pooling the order of the frames cannot matter; with a hidden layer over the maps of
+all frames it can, but only between high-level features.
+Differs from the paper: any 2D network of torchvision, on every frame of the clip, where the paper
+has its AlexNet on two frames 15 apart.
+"""
+
+from typing import Unpack
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from praxino.models.backbone_2d import (
+    Backbone2d,
+    FrameOptions,
+    frame_clip_spec,
+    from_torchvision,
+)
+from praxino.models.clip_shape import check_clip
+from praxino.weights import State
+
+
+class LateFusionPool(nn.Module):
+    """Average the frames' vectors, then classify; see `late_fusion_pool` for the arguments."""
+
+    def __init__(self, num_classes: int, *, backbone: str, **options: Unpack[FrameOptions]) -> None:
+        super().__init__()
+        self.backbone = Backbone2d(backbone, same_padding=options.get("same_padding", False))
+        self.head = nn.Linear(self.backbone.out_features, num_classes)
+        self.clip_spec = frame_clip_spec(options)
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """The map of each frame: `(B, D, T, H', W')`."""
+        check_clip(clip, "Late fusion")
+        return self.backbone.maps(clip)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Classify clips.
+
+        Args:
+            clip: `(B, 3, T, H, W)`, normalised as `self.clip_spec` says; any T.
+
+        Returns:
+            `(B, K)` logits.
+        """
+        vectors = self.backbone.vectors(self.forward_features(clip))  # (B, T, D)
+        logits: Tensor = self.head(vectors.mean(dim=1))
+        return logits
+
+
+class LateFusionFc(nn.Module):
+    """A hidden layer over the maps of all frames; see `late_fusion_fc` for the arguments."""
+
+    def __init__(
+        self, num_classes: int, *, backbone: str, hidden: int, **options: Unpack[FrameOptions]
+    ) -> None:
+        super().__init__()
+        options.setdefault("size", 112)
+        self.clip_spec = frame_clip_spec(options)
+        self.frames, self.size = self.clip_spec.frames, self.clip_spec.size
+        self.backbone = Backbone2d(backbone, same_padding=options.get("same_padding", False))
+        self.backbone.neck = nn.Identity()  # pooling would throw away where things are
+        maps = self.backbone.map_shape(self.size)
+        self.hidden = nn.Linear(self.frames * maps.numel(), hidden)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(0.5)
+        self.head = nn.Linear(hidden, num_classes)
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """The map of each frame: `(B, D, T, H', W')`."""
+        check_clip(clip, "Late fusion with a hidden layer", frames=self.frames, size=self.size)
+        return self.backbone.maps(clip)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Classify clips.
+
+        Args:
+            clip: `(B, 3, T, H, W)` of the T, H and W the model was built for, normalised as
+                `self.clip_spec` says.
+
+        Returns:
+            `(B, K)` logits.
+        """
+        maps = rearrange(self.forward_features(clip), "b d t h w -> b (t d h w)")
+        hidden = self.dropout(self.relu(self.hidden(maps)))
+        logits: Tensor = self.head(hidden)
+        return logits
+
+
+def late_fusion_pool(
+    num_classes: int = 1000, *, backbone: str = "resnet18", **options: Unpack[FrameOptions]
+) -> LateFusionPool:
+    """Late fusion with pooling on any 2D network of torchvision.
+
+    Args:
+        num_classes: K.
+        backbone: a classification network of torchvision, for example `convnext_tiny`.
+        **options: see `FrameOptions`; any T can be fed.
+    """
+    return LateFusionPool(num_classes, backbone=backbone, **options)
+
+
+def late_fusion_pool_resnet18(
+    num_classes: int = 1000, **options: Unpack[FrameOptions]
+) -> LateFusionPool:
+    """Late fusion with pooling on ResNet-18."""
+    return LateFusionPool(num_classes, backbone="resnet18", **options)
+
+
+def late_fusion_pool_mobilenet_v2(
+    num_classes: int = 1000, **options: Unpack[FrameOptions]
+) -> LateFusionPool:
+    """Late fusion with pooling on MobileNetV2."""
+    return LateFusionPool(num_classes, backbone="mobilenet_v2", **options)
+
+
+def late_fusion_fc(
+    num_classes: int = 400,
+    *,
+    backbone: str = "resnet18",
+    hidden: int = 256,
+    **options: Unpack[FrameOptions],
+) -> LateFusionFc:
+    """Late fusion with a hidden layer on any 2D network of torchvision.
+
+    Args:
+        num_classes: K.
+        backbone: a classification network of torchvision, for example `convnext_tiny`.
+        hidden: units of the hidden layer, each with T x D x H' x W' weights.
+        **options: see `FrameOptions`; `size` is 112 by default, because the hidden layer grows
+            with its square. Only this T and this size can be fed.
+    """
+    return LateFusionFc(num_classes, backbone=backbone, hidden=hidden, **options)
+
+
+def late_fusion_fc_resnet18(
+    num_classes: int = 400, *, hidden: int = 256, **options: Unpack[FrameOptions]
+) -> LateFusionFc:
+    """Late fusion with a hidden layer on ResNet-18."""
+    return LateFusionFc(num_classes, backbone="resnet18", hidden=hidden, **options)
+
+
+def late_fusion_fc_mobilenet_v2(
+    num_classes: int = 400, *, hidden: int = 256, **options: Unpack[FrameOptions]
+) -> LateFusionFc:
+    """Late fusion with a hidden layer on MobileNetV2."""
+    return LateFusionFc(num_classes, backbone="mobilenet_v2", hidden=hidden, **options)
+
+
+def from_torchvision_maps(state: State, model: nn.Module) -> State:
+    """Rename a torchvision network's map; the layers after it stay as the model has them."""
+    found = from_torchvision(state, model)
+    maps = {name: value for name, value in found.items() if name.startswith("backbone.features.")}
+    own = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name.startswith(("hidden.", "head."))
+    }
+    return maps | own
+
+
+LAYOUTS_FC = {"torchvision": from_torchvision_maps}
