@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from praxino.datasets.manifest import Manifest, Row, raise_problems
+from praxino.datasets.manifest import Manifest, Row
+from praxino.datasets.tables import raise_problems
 
 NUM_CLASSES = 51
 TRAIN_PER_CLASS, TEST_PER_CLASS = 70, 30

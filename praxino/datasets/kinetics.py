@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from praxino.datasets.folder import videos_by_stem
-from praxino.datasets.manifest import Manifest, Row, raise_problems
+from praxino.datasets.manifest import Manifest, Row
+from praxino.datasets.tables import raise_problems
 
 VALIDATION_ROWS = {400: 19_906, 600: 30_000}
 _SPLITS = {"train": "train", "val": "val", "validate": "val", "test": "test"}

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from praxino.datasets.folder import videos_by_stem
-from praxino.datasets.manifest import Manifest, Row, raise_problems
+from praxino.datasets.manifest import Manifest, Row
+from praxino.datasets.tables import raise_problems
 
 CLASSES = ("boxing", "handclapping", "handwaving", "jogging", "running", "walking")
 NUM_SEQUENCES = 2391

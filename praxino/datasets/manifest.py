@@ -13,7 +13,6 @@ A folder of class folders, a benchmark's official lists and a table of your own 
 The root is the folder of the file unless the caller names another one, and no row leads out of it.
 """
 
-import csv
 import difflib
 import hashlib
 import json
@@ -26,35 +25,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from praxino.atomic import atomic_write
+from praxino.datasets.tables import COLUMNS, raise_problems, read_table, shortened, write_table
 
 SPLITS = ("train", "val", "test")
-PROBLEMS_SHOWN = 20
-LONGEST_LINE = 1_000_000  # characters; a longer one is not a table, and must not fill the memory
-
-_COLUMNS = ("video", "labels", "start_seconds", "end_seconds", "group", "split")
-# What people call these columns elsewhere. A hint, not an alias: one name for one thing.
-_OTHER_NAMES = {
-    **dict.fromkeys(("path", "file", "filename", "video_path", "clip"), "video"),
-    **dict.fromkeys(("class", "classes", "action", "category", "target"), "labels"),
-    **dict.fromkeys(("start", "time_start", "begin"), "start_seconds"),
-    **dict.fromkeys(("end", "time_end", "stop"), "end_seconds"),
-    **dict.fromkeys(("subject", "person", "recording"), "group"),
-    **dict.fromkeys(("subset", "fold", "set"), "split"),
-}
-_SCHEMA = pa.schema(
-    [
-        ("video", pa.string()),
-        ("labels", pa.list_(pa.string())),
-        ("start_seconds", pa.float64()),
-        ("end_seconds", pa.float64()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -83,10 +56,12 @@ class Row:
     def __post_init__(self) -> None:
         problems = [*_video_problems(self.video), *_label_problems(self.labels)]
         problems += _time_problems(self.start_seconds, self.end_seconds)
-        if not isinstance(self.group, str) or "\0" in self.group:
-            problems.append(f"group={_short(self.group)} is not plain text")
+        if not _is_name(self.group) and self.group != "":
+            problems.append(f"group={shortened(self.group)} is not a name")
         if self.split not in ("", *SPLITS):
-            problems.append(f"split={_short(self.split)} is not one of train, val, test or empty")
+            problems.append(
+                f"split={shortened(self.split)} is not one of train, val, test or empty"
+            )
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -128,8 +103,8 @@ class Manifest:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        places = [f"row {number}" for number in range(len(self.rows))]
-        raise_problems("manifest", _table_problems(self.rows, self.classes, places))
+        problems = _table_problems(self.rows, self.classes, "row {}".format)
+        raise_problems("manifest", problems)
 
     @classmethod
     def from_rows(
@@ -164,16 +139,8 @@ class Manifest:
             ValueError: all problems of the file with their lines, the first 20 in full.
         """
         path = Path(path)
-        if not path.is_file():
-            raise ValueError(f"There is no manifest {path}.")
         root = path.parent if root is None else Path(root)
-        if path.suffix == ".parquet":
-            records, stored_classes = _parquet_records(path)
-        elif path.suffix == ".csv":
-            records, stored_classes = _csv_records(path), None
-        else:
-            raise ValueError(f"{path.name}: a manifest ends in .parquet or .csv.")
-
+        records, stored_classes = read_table(path)
         rows: list[Row] = []
         places: list[str] = []
         problems: list[tuple[str, str]] = []
@@ -191,7 +158,7 @@ class Manifest:
             raise ValueError(f"{path.name}: the table has a header but no rows.")
         if classes is None:
             classes = _sorted_labels(rows) if stored_classes is None else stored_classes
-        problems += _table_problems(rows, classes, places)
+        problems += _table_problems(rows, classes, places.__getitem__)
         raise_problems(path.name, sorted(problems, key=_line))
         return cls(tuple(rows), root, tuple(classes))
 
@@ -213,23 +180,7 @@ class Manifest:
         path = Path(path)
         prefix = "" if keep_root else _prefix(self.root, path)
         rows = [replace(row, video=_join(prefix, row.video)) for row in self.rows]
-        if path.suffix == ".parquet":
-            columns = {name: [getattr(row, name) for row in rows] for name in _COLUMNS}
-            metadata = {"praxino.classes": json.dumps(self.classes, ensure_ascii=False)}
-            table = pa.table(columns, schema=_SCHEMA.with_metadata(metadata))
-            with atomic_write(path) as temporary:
-                pq.write_table(table, temporary)
-        elif path.suffix == ".csv":
-            unfit = [label for label in self.classes if ";" in label]
-            if unfit:
-                raise ValueError(
-                    f"The class {unfit[0]!r} contains ';', which separates labels in a CSV. "
-                    "Write the manifest as .parquet."
-                )
-            with atomic_write(path) as temporary:
-                _write_csv(temporary, rows)
-        else:
-            raise ValueError(f"{path.name}: a manifest ends in .parquet or .csv.")
+        write_table(path, [vars(row) for row in rows], self.classes)
 
     def __repr__(self) -> str:
         rows = Counter(row.split for row in self.rows)
@@ -274,7 +225,7 @@ class Manifest:
         """SHA-256 of the classes and rows in their order; the root does not enter."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for row in self.rows:
-            content = [getattr(row, name) for name in _COLUMNS]
+            content = [getattr(row, name) for name in COLUMNS]
             digest.update(b"\n" + json.dumps(content).encode())
         return digest.hexdigest()
 
@@ -355,168 +306,32 @@ class Manifest:
         return {label: number for number, label in enumerate(self.classes)}
 
 
-def raise_problems(name: str, problems: Sequence[tuple[str, str]]) -> None:
-    """Raise one ValueError that lists every problem of a table, the first 20 in full.
-
-    Args:
-        name: the table, for the first line.
-        problems: where (for example "list.csv:7") and what; nothing is raised if there are none.
-    """
-    if not problems:
-        return
-    lines = [f"{place}: {problem}" for place, problem in problems[:PROBLEMS_SHOWN]]
-    if len(problems) == 1:
-        raise ValueError(lines[0])
-    if len(problems) > PROBLEMS_SHOWN:
-        lines.append(f"... and {len(problems) - PROBLEMS_SHOWN} more")
-    raise ValueError("\n".join([f"{name}: {len(problems)} problems", *lines]))
-
-
-def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
-    """Line numbers and cells ready for `Row`, or what is wrong with the line."""
-    with path.open("rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise ValueError(f"{path.name}: the file is UTF-16. Save it as UTF-8.")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(_bounded_lines(file, path.name), strict=True)
-        number = 1
-        try:
-            header = [cell.strip() for cell in next(reader, [])]
-            columns = _known_columns(path.name, header)
-            while True:
-                number = reader.line_num + 1  # where a record starts, even if it spans lines
-                cells = next(reader, None)
-                if cells is None:
-                    return
-                if cells:  # a blank line is not a row
-                    yield number, _csv_cells(cells, header, columns)
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path.name}: byte {error.object[error.start]:#04x} near line {number} is not "
-                "UTF-8. Save the file as UTF-8."
-            ) from None
-        except csv.Error as error:
-            raise ValueError(f"{path.name}:{number}: not readable as CSV: {error}.") from None
-
-
-def _csv_cells(
-    cells: list[str], header: list[str], columns: dict[str, str]
-) -> dict[str, Any] | ValueError:
-    if len(cells) != len(header):
-        return ValueError(f"{len(cells)} cells, but the header names {len(header)} columns")
-    found: dict[str, Any] = {}
-    for name, cell in zip(header, cells, strict=True):
-        match columns.get(name):
-            case None:
-                pass
-            case "labels":
-                found["labels"] = tuple(label.strip() for label in cell.split(";") if label.strip())
-            case "start_seconds" | "end_seconds" as column:
-                try:
-                    found[column] = float(cell) if cell.strip() else None
-                except ValueError:
-                    return ValueError(f"{name}={_short(cell)} is not a number")
-            case column:
-                found[column] = cell if column == "video" else cell.strip()
-    return found
-
-
-def _bounded_lines(file: Iterable[str], name: str) -> Iterator[str]:
-    number = 0
-    while line := file.readline(LONGEST_LINE):  # type: ignore[attr-defined]
-        number += 1
-        if len(line) == LONGEST_LINE:
-            raise ValueError(f"{name}:{number}: a line of over {LONGEST_LINE} characters.")
-        yield line
-
-
-def _parquet_records(
-    path: Path,
-) -> tuple[Iterator[tuple[int, dict[str, Any] | ValueError]], list[str] | None]:
-    """Row numbers (the first is 1) and cells, and the classes if praxino wrote the file."""
-    try:
-        table = pq.read_table(path, memory_map=False)
-    except pa.ArrowInvalid as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path.name}: not readable as Parquet: {reason}") from None
-    columns = _known_columns(path.name, table.column_names)
-    stored = (table.schema.metadata or {}).get(b"praxino.classes")
-    classes = None if stored is None else json.loads(stored)
-    known = table.select(list(columns)).rename_columns(list(columns.values()))
-
-    def records() -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
-        number = 0
-        for batch in known.to_batches(max_chunksize=65_536):
-            for cells in batch.to_pylist():
-                number += 1
-                labels = cells["labels"]
-                cells["labels"] = (labels,) if isinstance(labels, str) else tuple(labels or ())
-                for name in ("group", "split"):
-                    if name in cells and cells[name] is None:
-                        cells[name] = ""
-                yield number, cells
-
-    return records(), classes
-
-
-def _known_columns(name: str, header: Sequence[str]) -> dict[str, str]:
-    """Column in the file -> field of `Row`; says what is missing, doubled or misspelt."""
-    if not any(header):
-        raise ValueError(f"{name}: the file is empty; a manifest starts with the line video,label.")
-    columns = {
-        column: "labels" if column == "label" else column
-        for column in header
-        if column in (*_COLUMNS, "label")
-    }
-    doubled = [field for field in _COLUMNS if sum(columns.get(c) == field for c in header) > 1]
-    if doubled:
-        raise ValueError(f"{name}: the header names the column {doubled[0]!r} twice.")
-    absent = [field for field in _COLUMNS if field not in columns.values()]
-    hints = []
-    for column in header:
-        if column in columns:
-            continue
-        close = difflib.get_close_matches(column.lower(), [*absent, *_OTHER_NAMES], 1, 0.75)
-        meant = _OTHER_NAMES.get(close[0], close[0]) if close else None
-        if meant in absent:
-            hints.append(f"column {_short(column)}: did you mean {meant!r}?")
-    required = [field for field in ("video", "labels") if field in absent]
-    if required:
-        message = f"{name}: no column {' and no column '.join(map(repr, required))} in the header "
-        message += _short(",".join(header)) + "."
-        if not columns and not hints:
-            message += " A manifest is comma-separated and starts with the line video,label."
-        raise ValueError(" ".join([message, *hints]))
-    if hints:
-        raise ValueError(f"{name}: {' '.join(hints)}")
-    return columns
-
-
-def _write_csv(path: Path, rows: list[Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for row in rows:
-            times = ["" if s is None else repr(s) for s in (row.start_seconds, row.end_seconds)]
-            writer.writerow([row.video, ";".join(row.labels), *times, row.group, row.split])
-
-
 def _video_problems(video: str) -> list[str]:
     if not isinstance(video, str) or not video.strip() or video == ".":
-        return [f"video={_short(video)} is not a path"]
-    if "\0" in video:
-        return [f"video={_short(video)} contains a NUL character"]
+        return [f"video={shortened(video)} is not a path"]
+    if not _is_text(video):
+        return [f"video={shortened(video)} contains NUL or is not valid Unicode; rename the file"]
     if ".." in PureWindowsPath(video).parts:  # splits at / and at \
         return [
-            f"video={_short(video)} leads out of the root by '..'; write paths relative to the "
+            f"video={shortened(video)} leads out of the root by '..'; write paths relative to the "
             "folder that holds the videos and pass that folder as root"
         ]
     if _is_absolute(video):
         return [
-            f"video={_short(video)} is absolute and not inside the root; write relative paths, or "
-            "pass a root that contains it"
+            f"video={shortened(video)} is absolute and not inside the root; write relative paths, "
+            "or pass a root that contains it"
         ]
     return []
+
+
+def _is_name(name: object) -> bool:
+    """Text that survives a table: not empty, no NUL, no white space around it, valid Unicode."""
+    return isinstance(name, str) and name.strip() == name != "" and _is_text(name)
+
+
+def _is_text(text: str) -> bool:
+    # File names that are not UTF-8 reach Python as lone surrogates, which no table can hold.
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _label_problems(labels: tuple[str, ...]) -> list[str]:
@@ -524,10 +339,10 @@ def _label_problems(labels: tuple[str, ...]) -> list[str]:
         raise TypeError(f"labels must be a tuple of class names, got {labels!r}.")
     problems = []
     for label in labels:
-        if not isinstance(label, str) or not label or label != label.strip() or "\0" in label:
-            problems.append(f"label={_short(label)} is not a class name")
+        if not _is_name(label):
+            problems.append(f"label={shortened(label)} is not a class name")
     if len(set(labels)) < len(labels):
-        problems.append(f"labels={_short(labels)} names a class twice")
+        problems.append(f"labels={shortened(labels)} names a class twice")
     return problems
 
 
@@ -537,7 +352,7 @@ def _time_problems(start: float | None, end: float | None) -> list[str]:
         if seconds is None:
             continue
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-            problems.append(f"{name}={_short(seconds)} is not a number")
+            problems.append(f"{name}={shortened(seconds)} is not a number")
         elif not math.isfinite(seconds):
             problems.append(f"{name}={seconds} is not finite")
         elif seconds < 0:
@@ -548,29 +363,29 @@ def _time_problems(start: float | None, end: float | None) -> list[str]:
 
 
 def _table_problems(
-    rows: Sequence[Row], classes: Sequence[str], places: Sequence[str]
+    rows: Sequence[Row], classes: Sequence[str], place: Callable[[int], str]
 ) -> list[tuple[str, str]]:
     """What is wrong between rows: the same span twice, labels that are no class."""
     problems = []
     if len(set(classes)) < len(classes):
         problems.append(("classes", "a class is listed twice"))
     known = set(classes)
-    seen: dict[tuple[str, float | None, float | None], int] = {}
+    seen: dict[tuple[str, float, float | None], int] = {}
     for number, row in enumerate(rows):
-        first = seen.setdefault((row.video, row.start_seconds, row.end_seconds), number)
+        first = seen.setdefault((row.video, row.start_seconds or 0.0, row.end_seconds), number)
         if first != number:
-            what = f"the same video and span as {places[first]}"
+            what = f"the same video and span as {place(first)}"
             if rows[first].labels != row.labels:
                 what += ", with other labels; put all labels of a span into one row"
-            problems.append((places[number], f"{_short(row.video)}: {what}"))
+            problems.append((place(number), f"{shortened(row.video)}: {what}"))
         for label in row.labels:
             if label not in known:
                 close = difflib.get_close_matches(label, classes, 1)
                 hint = f". Did you mean {close[0]!r}?" if close else ""
                 problems.append(
                     (
-                        places[number],
-                        f"label={_short(label)} is not one of the {len(classes)} classes{hint}",
+                        place(number),
+                        f"label={shortened(label)} is not one of the {len(classes)} classes{hint}",
                     )
                 )
     return problems
@@ -635,10 +450,7 @@ def _require_known(kind: str, names: list[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"There are {_short(list(known))}."
+            hint = (
+                f"Did you mean {close[0]!r}?" if close else f"There are {shortened(list(known))}."
+            )
             raise ValueError(f"There is no {kind} {name!r}. {hint}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)  # repr shows control characters instead of sending them to the terminal
-    return text if len(text) <= 120 else text[:117] + "..."

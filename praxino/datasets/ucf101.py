@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from praxino.datasets.manifest import Manifest, Row, raise_problems
+from praxino.datasets.manifest import Manifest, Row
+from praxino.datasets.tables import raise_problems
 
 NUM_CLASSES = 101
 SPLIT_SIZES = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}  # (train, test)

@@ -9,7 +9,8 @@ import csv
 import re
 from pathlib import Path
 
-from praxino.datasets.manifest import Manifest, Row, raise_problems
+from praxino.datasets.manifest import Manifest, Row
+from praxino.datasets.tables import raise_problems
 
 CLASSES = ("handshake", "hug", "kick", "point", "punch", "push")  # numbered from 0 in file names
 SETS = ("set1", "set2")
