@@ -66,7 +66,7 @@ def random_clip(
     else:
         # Drawn by time: a screen recording may have most of its frames in one busy minute.
         moment = rng.uniform(timeline.begin, timeline.leaves_screen(latest))
-        start = int(np.clip(timeline.on_screen(moment), timeline.first, latest))
+        start = min(int(timeline.drawn(moment)), latest)
     return timeline.clips(np.array([start]), spec, pad)[0]
 
 
@@ -80,7 +80,10 @@ def uniform_clips(
 ) -> Indices:
     """Clips whose starts are evenly spread from the first to the last possible one, both included.
 
-    One clip is the centre one. Fractions round down.
+    One clip is the centre one. Fractions round down. mmaction2 1.x does the same (it rounds to the
+    nearest); PySlowFast starts clip v at v / V of the way, so that its last one ends early, unless
+    `USE_OFFSET_SAMPLING`. Both count a clip as T strides long, so their last possible start is up
+    to one stride before ours, whose clip ends with the video's last frame.
 
     Args:
         timestamps: (N,) seconds of every frame of the video, strictly increasing.
@@ -176,7 +179,8 @@ def segments(
         return segment_clips(timestamps, count, 1, span)[0]
     timeline = _Timeline(timestamps, span)
     _at_least_one("count", count)
-    return timeline.parts(np.arange(count) + rng.random(count), count)
+    positions = (np.arange(count) + rng.random(count)) / count
+    return timeline.drawn(timeline.begin + timeline.length() * positions)
 
 
 def segment_clips(
@@ -203,7 +207,9 @@ def segment_clips(
     _at_least_one("clips", clips)
     # Counted in half pieces, whole numbers, so that no float error moves a centre.
     half_pieces = 2 * (np.arange(count) * clips + np.arange(clips)[:, None]) + 1  # (V, T)
-    return timeline.parts(half_pieces, 2 * clips * count)
+    return timeline.on_screen(
+        timeline.begin + timeline.length() * half_pieces / (2 * clips * count)
+    )
 
 
 def training_clip(
@@ -421,9 +427,8 @@ class StreamWindows:
             return frame.seconds <= self._next_moment()
         # Every later causal window ends on the newest frame or after it.
         if self._spec.stride_frames is not None:
-            return (
-                frame.number <= newest.number - (self._spec.frames - 1) * self._spec.stride_frames
-            )
+            reach = (self._spec.frames - 1) * self._spec.stride_frames
+            return frame.number <= newest.number - reach
         return frame.seconds <= newest.seconds - _length(self._spec)
 
 
@@ -443,9 +448,7 @@ class _Timeline:
         gaps = np.diff(self.seconds)
         self.usual_gap = float(np.median(gaps)) if len(gaps) else 1.0  # a lone picture's is free
         start, end = _checked_span(span)
-        early = min(TOLERANCE_SECONDS, self.usual_gap / 4)
-        self.first = int(np.searchsorted(self.seconds, start - early))
-        self.last = int(np.searchsorted(self.seconds, end - early)) - 1
+        self.first, self.last = self._first_from(start), self._first_from(end) - 1
         if self.first > self.last:
             raise ValueError(
                 f"No frame in the span from {start} s to {end} s: the video's {len(self.seconds)} "
@@ -455,9 +458,23 @@ class _Timeline:
         self.begin = float(self.seconds[self.first])
         self.end = end
 
+    def _first_from(self, cut: float) -> int:
+        """The first frame of a span that starts at `cut`, in seconds."""
+        frame = int(np.searchsorted(self.seconds, cut))
+        if frame > 0:
+            before, after = self.seconds[frame - 1], np.append(self.seconds, np.inf)[frame]
+            if cut - before <= min(TOLERANCE_SECONDS, (after - before) / 4):
+                return frame - 1
+        return frame
+
     def on_screen(self, moments: ArrayLike) -> Indices:
         """The span's frame on screen at each moment: the last one that has appeared by then."""
         appeared = np.searchsorted(self.seconds - self.slack, moments, side="right") - 1
+        return np.clip(appeared, self.first, self.last)
+
+    def drawn(self, moments: ArrayLike) -> Indices:
+        """As `on_screen`, for random moments: without slack, each frame gets its fair share."""
+        appeared = np.searchsorted(self.seconds, moments, side="right") - 1
         return np.clip(appeared, self.first, self.last)
 
     def leaves_screen(self, frame: int) -> float:
@@ -466,10 +483,9 @@ class _Timeline:
             return min(float(self.seconds[frame + 1]), self.end)
         return min(float(self.seconds[frame]) + self.usual_gap, self.end)
 
-    def parts(self, positions: NDArray[np.float64] | Indices, count: int) -> Indices:
-        """The frames at `positions` of `count` equal parts of the span."""
-        length = self.leaves_screen(self.last) - self.begin
-        return self.on_screen(self.begin + length * positions / count)
+    def length(self) -> float:
+        """Seconds from the first frame's appearance until the last one leaves the screen."""
+        return self.leaves_screen(self.last) - self.begin
 
     def reach(self) -> float:
         """The last moment for which the span has a frame."""
@@ -509,10 +525,9 @@ class _Timeline:
             count = self.last - self.first + 1
             return self.first + np.where(looped, offsets % count, np.minimum(offsets, count - 1))
         seconds = self.seconds[starts][:, None] - self.begin + _offsets(spec)
-        length = self.leaves_screen(self.last) - self.begin
         # Shifted by the tolerance, for a whole number of rounds may come out a bit below it.
         early = min(TOLERANCE_SECONDS, self.usual_gap / 4)
-        seconds = np.where(looped, (seconds + early) % length - early, seconds)
+        seconds = np.where(looped, (seconds + early) % self.length() - early, seconds)
         return self.on_screen(self.begin + seconds)
 
     def clips_until(self, ends: Indices, spec: ClipSpec) -> Indices:

@@ -419,17 +419,31 @@ def colour_jitter(
         ValueError: a strength below 0, or a hue above 0.5.
     """
     check_jitter(brightness, contrast, saturation, hue)
-    frames = to_tchw(clip)
-    for strength, adjust in (
-        (brightness, pictures.adjust_brightness),
-        (contrast, pictures.adjust_contrast),
-        (saturation, pictures.adjust_saturation),
-    ):
-        if strength > 0:
-            frames = adjust(frames, rng.uniform(max(0.0, 1 - strength), 1 + strength))
-    if hue > 0:
-        frames = pictures.adjust_hue(frames, rng.uniform(-hue, hue))
-    return from_tchw(frames).contiguous()
+    if not (brightness or contrast or saturation or hue):
+        return clip
+    clip = clip.clone()  # and from here on in place
+    if brightness:
+        _blend(clip, clip.new_zeros(()), _factor(brightness, rng))
+    if contrast:
+        _blend(clip, _grey(clip).mean(dim=(-2, -1), keepdim=True), _factor(contrast, rng))
+    if saturation:
+        _blend(clip, _grey(clip), _factor(saturation, rng))
+    if hue:
+        clip = from_tchw(pictures.adjust_hue(to_tchw(clip), rng.uniform(-hue, hue))).contiguous()
+    return clip
+
+
+def _factor(strength: float, rng: np.random.Generator) -> float:
+    return rng.uniform(max(0.0, 1 - strength), 1 + strength)
+
+
+def _blend(clip: Tensor, other: Tensor, share: float) -> None:
+    clip.mul_(share).add_(other, alpha=1 - share).clamp_(0, 1)
+
+
+def _grey(clip: Tensor) -> Tensor:
+    red, green, blue = clip.unbind(0)
+    return 0.2989 * red + 0.587 * green + 0.114 * blue  # ITU-R 601, as Pillow and torchvision
 
 
 # --- Parts ---
