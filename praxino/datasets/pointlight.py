@@ -41,6 +41,7 @@ from praxino.datasets.pointlight_figures import (
     random_person,
 )
 from praxino.did_you_mean import did_you_mean
+from praxino.errors import EnvironmentFault
 from praxino.video.reader import open_video
 
 Variant = Literal["motion", "appearance"]
@@ -136,6 +137,7 @@ def render_pointlight(
 
     Raises:
         ValueError: an argument is out of its range, or the folder holds something else.
+        EnvironmentFault: the disk is full or not writable.
     """
     if variant not in CLASSES:
         raise ValueError(f"There is no variant {variant!r}.{did_you_mean(variant, CLASSES)}")
@@ -174,20 +176,29 @@ def _claim(folder: Path, settings: _Settings) -> None:
     """Refuse a folder with other contents; otherwise leave the settings in it."""
     record = folder / "settings.json"
     wanted = json.loads(json.dumps(asdict(settings)))
-    if record.is_file():
-        found = json.loads(record.read_text(encoding="utf-8"))
+    found = _read_record(record)
+    if found is not None:
         for name, value in wanted.items():
             if found.get(name) != value:
                 raise ValueError(
                     f"{folder} was rendered with {name}={found.get(name)!r}, not {value!r}. "
                     "Choose another folder, or delete this one."
                 )
-    elif folder.exists() and (
+        return
+    if folder.exists() and (
         not folder.is_dir() or any(not entry.name.startswith(".") for entry in folder.iterdir())
     ):
         raise ValueError(f"{folder} holds something else. Choose a new or an empty folder.")
-    else:
-        write_text(record, json.dumps(wanted, indent=2) + "\n")
+    write_text(record, json.dumps(wanted, indent=2) + "\n")
+
+
+def _read_record(record: Path) -> dict[str, object] | None:
+    """What `_claim` wrote; None if there is no such file or somebody else's."""
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "rendering" in found else None
 
 
 def _render_video(name: str, number: int, settings: _Settings) -> NDArray[np.uint8]:
@@ -220,12 +231,20 @@ def _encode(path: Path, pixels: NDArray[np.uint8], frames_per_second: int) -> No
     standing" gives `sit_down` away. One thread: the same pixels give the same bytes.
     """
     options = {"g": "1", "qp": "18", "preset": "veryfast", "threads": "1"}
-    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=frames_per_second, options=options)
-        stream.width, stream.height, stream.pix_fmt = pixels.shape[2], pixels.shape[1], "yuv420p"
-        for image in pixels:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
+    height, width = pixels.shape[1:3]
+    try:
+        with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+            stream = container.add_stream("libx264", rate=frames_per_second, options=options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for image in pixels:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or error
+        raise EnvironmentFault(
+            f"{path.parent}: no video can be written here ({reason}). Check the disk, then render "
+            "again: what is there is kept."
+        ) from None
 
 
 def draw_contact_sheet(

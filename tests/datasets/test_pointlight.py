@@ -1,3 +1,4 @@
+import errno
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -30,6 +31,7 @@ from praxino.datasets.pointlight_figures import (
     point_lights,
     random_person,
 )
+from praxino.errors import EnvironmentFault
 
 SECONDS = np.arange(32) / 16
 PAIR = ("sit_down", "stand_up")
@@ -389,6 +391,25 @@ def test_other_peoples_folders_are_left_alone(tmp_path):
     with pytest.raises(ValueError, match=r"notes.txt holds something else"):
         render_pointlight(tmp_path / "notes.txt", **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"theme": "dark"}'])
+def test_somebody_elses_settings_are_not_ours(tmp_path, content):
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(ValueError, match="holds something else"):
+        render_pointlight(tmp_path, **SMALL)
+    assert (tmp_path / "settings.json").read_text() == content
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_video(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pointlight.av, "open", full)
+    message = r"sit_down: no video can be written here \(No space left on device\). Check the disk"
+    with pytest.raises(EnvironmentFault, match=message):
+        render_pointlight(tmp_path / "set", **SMALL)
+    assert [path.name for path in (tmp_path / "set").rglob("*")] == ["settings.json", "sit_down"]
 
 
 def test_two_sets_are_not_mixed(small_set):
