@@ -40,17 +40,18 @@ def read_hmdb51(
     if split not in (1, 2, 3):
         raise ValueError(f"HMDB51 has the splits 1, 2 and 3, got {split!r}.")
     ending = f"_test_split{split}.txt"
-    lists = sorted(annotations.glob(f"*{ending}"))
-    if len(lists) != NUM_CLASSES:
+    # Sorted by class, not by file: climb comes before climb_stairs, climb_test... after it.
+    classes = sorted(path.name.removesuffix(ending) for path in annotations.glob(f"*{ending}"))
+    if len(classes) != NUM_CLASSES:
         raise ValueError(
-            f"HMDB51 has {NUM_CLASSES} classes, {annotations} has {len(lists)} files *{ending}. "
+            f"HMDB51 has {NUM_CLASSES} classes, {annotations} has {len(classes)} files *{ending}. "
             "Unpack the official lists again."
         )
     rows: list[Row] = []
     problems: list[tuple[str, str]] = []
     listed = 0
-    for path in lists:
-        label = path.name.removesuffix(ending)
+    for label in classes:
+        path = annotations / f"{label}{ending}"
         class_rows = []
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip():
@@ -72,5 +73,4 @@ def read_hmdb51(
     if listed != NUM_CLIPS:
         problems.append((str(annotations), f"{listed} clips, published are {NUM_CLIPS}"))
     raise_problems(f"HMDB51 split {split}", problems)
-    classes = [path.name.removesuffix(ending) for path in lists]
     return Manifest.from_rows(rows, videos, classes)
