@@ -1,7 +1,8 @@
 """Which frames of a video a model sees: timestamps in, frame indices out.
 
 Time decides, not the frame count, so a video of variable frame rate is sampled at the rate it was
-filmed: the frame for a moment is the one on screen then. Only `stride_frames` counts frames.
+filmed: the frame for a moment is the one on screen then. Only `stride_frames` counts frames. The
+arithmetic is in `timeline.py`.
 
 A clip always begins on a frame of its span. It *fits* when its last moment is not after the span's
 last frame. A span is `(start_seconds, end_seconds)`, half open; None leaves that side open. It owns
@@ -12,25 +13,22 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from praxino.video.clip_spec import ClipSpec
-
-Indices = NDArray[np.int64]
-Seconds = NDArray[np.float64]
-Span = tuple[float | None, float | None]
-Pad = Literal["repeat_last", "loop", "error"]
-
-# Matroska and FLV store whole milliseconds: frame 2 of 30 fps says 0.067 s, just after 2/30 s. A
-# frame therefore counts as on screen this much early, though never by more than a quarter of the
-# gap before it. This also swallows the last bit of a float, as in 3 * (1 / 25) against 0.12.
-TOLERANCE_SECONDS = 0.001
-
-# A week in steps of half a second. One lying timestamp, say 2**31 s, would ask for far more.
-MAX_WINDOWS = 1_209_600
+from praxino.video.timeline import (
+    Indices,
+    Pad,
+    Seconds,
+    Span,
+    Timeline,
+    check_number,
+    check_pad,
+    clip_seconds,
+)
 
 
 def random_clip(
@@ -58,7 +56,7 @@ def random_clip(
     Raises:
         ValueError: no frame in the span, or a clip that does not fit with pad="error".
     """
-    timeline = _Timeline(timestamps, span)
+    timeline = Timeline(timestamps, span)
     _needs_spacing(spec, "random_clip")
     latest = timeline.latest_start(spec)
     if spec.stride_frames is not None:
@@ -98,7 +96,7 @@ def uniform_clips(
     Raises:
         ValueError: no frame in the span, or a clip that does not fit with pad="error".
     """
-    timeline = _Timeline(timestamps, span)
+    timeline = Timeline(timestamps, span)
     _needs_spacing(spec, "uniform_clips")
     _at_least_one("clips", clips)
     latest = timeline.latest_start(spec)
@@ -147,7 +145,7 @@ def dense_windows(
     """
     _needs_spacing(spec, "dense_windows")
     _one_hop(hop_seconds, hop_frames)
-    timeline = _Timeline(timestamps, span)
+    timeline = Timeline(timestamps, span)
     anchors = timeline.anchors(hop_seconds, hop_frames)
     if causal:
         return timeline.clips_until(anchors, spec)
@@ -177,7 +175,7 @@ def segments(
     """
     if rng is None:
         return segment_clips(timestamps, count, 1, span)[0]
-    timeline = _Timeline(timestamps, span)
+    timeline = Timeline(timestamps, span)
     _at_least_one("count", count)
     positions = (np.arange(count) + rng.random(count)) / count
     return timeline.drawn(timeline.begin + timeline.length() * positions)
@@ -202,7 +200,7 @@ def segment_clips(
     Raises:
         ValueError: no frame in the span.
     """
-    timeline = _Timeline(timestamps, span)
+    timeline = Timeline(timestamps, span)
     _at_least_one("count", count)
     _at_least_one("clips", clips)
     # Counted in half pieces, whole numbers, so that no float error moves a centre.
@@ -324,7 +322,7 @@ class StreamWindows:
     ) -> None:
         _needs_spacing(spec, "StreamWindows")
         _one_hop(hop_seconds, hop_frames)
-        _known_pad(pad)
+        check_pad(pad)
         self._spec, self._causal, self._pad = spec, causal, pad
         self._hop_seconds, self._hop_frames = hop_seconds, hop_frames
         self._held: deque[_HeldFrame] = deque()
@@ -356,7 +354,7 @@ class StreamWindows:
             self._begin = seconds
         if self._hop_seconds is not None:
             hops = (seconds - self._begin) / self._hop_seconds - self._given
-            _check_number(hops, f"A jump to {seconds} s")
+            check_number(hops, f"A jump to {seconds} s")
         self._held.append(_HeldFrame(self._seen, seconds, pixels))
         self._seen += 1
         return self._settled(reach=seconds)
@@ -391,8 +389,8 @@ class StreamWindows:
             yield self._give(self._timeline().clips(np.array([0]), self._spec, self._pad)[0])
         self._forget()
 
-    def _timeline(self) -> "_Timeline":
-        return _Timeline([frame.seconds for frame in self._held], None)
+    def _timeline(self) -> Timeline:
+        return Timeline([frame.seconds for frame in self._held], None)
 
     def _next_moment(self) -> float:
         assert self._hop_seconds is not None
@@ -429,178 +427,7 @@ class StreamWindows:
         if self._spec.stride_frames is not None:
             reach = (self._spec.frames - 1) * self._spec.stride_frames
             return frame.number <= newest.number - reach
-        return frame.seconds <= newest.seconds - _length(self._spec)
-
-
-class _Timeline:
-    """The frames of one span, and when each is on screen.
-
-    Attributes:
-        seconds: (N,) of the whole video.
-        slack: (N,) seconds that a frame counts as on screen before its timestamp.
-        first, last: the span's frames, both included.
-        begin: seconds at which the first frame appears.
-    """
-
-    def __init__(self, timestamps: ArrayLike, span: Span | None) -> None:
-        self.seconds = _checked(timestamps)
-        self.slack = _slack(self.seconds)
-        gaps = np.diff(self.seconds)
-        self.usual_gap = float(np.median(gaps)) if len(gaps) else 1.0  # a lone picture's is free
-        start, end = _checked_span(span)
-        self.first, self.last = self._first_from(start), self._first_from(end) - 1
-        if self.first > self.last:
-            raise ValueError(
-                f"No frame in the span from {start} s to {end} s: the video's {len(self.seconds)} "
-                f"frames lie between {self.seconds[0]:.3f} s and {self.seconds[-1]:.3f} s, "
-                f"{self.usual_gap:.3f} s apart. Use a span that holds one."
-            )
-        self.begin = float(self.seconds[self.first])
-        self.end = end
-
-    def _first_from(self, cut: float) -> int:
-        """The first frame of a span that starts at `cut`, in seconds."""
-        frame = int(np.searchsorted(self.seconds, cut))
-        if frame > 0:
-            before, after = self.seconds[frame - 1], np.append(self.seconds, np.inf)[frame]
-            if cut - before <= min(TOLERANCE_SECONDS, (after - before) / 4):
-                return frame - 1
-        return frame
-
-    def on_screen(self, moments: ArrayLike) -> Indices:
-        """The span's frame on screen at each moment: the last one that has appeared by then."""
-        appeared = np.searchsorted(self.seconds - self.slack, moments, side="right") - 1
-        return np.clip(appeared, self.first, self.last)
-
-    def drawn(self, moments: ArrayLike) -> Indices:
-        """As `on_screen`, for random moments: without slack, each frame gets its fair share."""
-        appeared = np.searchsorted(self.seconds, moments, side="right") - 1
-        return np.clip(appeared, self.first, self.last)
-
-    def leaves_screen(self, frame: int) -> float:
-        """Seconds at which the next frame appears, or the span ends."""
-        if frame + 1 < len(self.seconds):
-            return min(float(self.seconds[frame + 1]), self.end)
-        return min(float(self.seconds[frame]) + self.usual_gap, self.end)
-
-    def length(self) -> float:
-        """Seconds from the first frame's appearance until the last one leaves the screen."""
-        return self.leaves_screen(self.last) - self.begin
-
-    def reach(self) -> float:
-        """The last moment for which the span has a frame."""
-        return float(self.seconds[self.last] + self.slack[self.last])
-
-    def fits(
-        self, starts: Indices, spec: ClipSpec, reach: float | None = None
-    ) -> NDArray[np.bool_]:
-        """Whether a clip that begins on each frame ends by `reach`, in seconds."""
-        if spec.stride_frames is not None:
-            return starts + (spec.frames - 1) * spec.stride_frames <= self.last
-        return self.seconds[starts] + _length(spec) <= (self.reach() if reach is None else reach)
-
-    def latest_start(self, spec: ClipSpec) -> int:
-        """The last frame on which a clip can begin and still fit, or the first if none can."""
-        fits = self.fits(np.arange(self.first, self.last + 1), spec)
-        return self.first + max(int(np.count_nonzero(fits)) - 1, 0)
-
-    def anchors(self, hop_seconds: float | None, hop_frames: int | None) -> Indices:
-        """Frames one hop apart, from the first one on: (V,)."""
-        if hop_seconds is None:
-            return np.arange(self.first, self.last + 1, hop_frames)
-        number = (self.reach() - self.begin) / hop_seconds
-        _check_number(number, f"hop_seconds={hop_seconds}")
-        moments = self.begin + np.arange(int(number) + 2) * hop_seconds
-        return self.on_screen(moments[moments <= self.reach()])
-
-    def clips(self, starts: Indices, spec: ClipSpec, pad: Pad) -> Indices:
-        """Clips that begin on the frames `starts`: (V,) -> (V, T)."""
-        _known_pad(pad)
-        whole = self.fits(starts, spec)
-        if pad == "error" and not whole.all():
-            raise ValueError(self._too_short(spec))
-        looped = ~whole[:, None] & (pad == "loop")
-        if spec.stride_frames is not None:
-            offsets = starts[:, None] - self.first + np.arange(spec.frames) * spec.stride_frames
-            count = self.last - self.first + 1
-            return self.first + np.where(looped, offsets % count, np.minimum(offsets, count - 1))
-        seconds = self.seconds[starts][:, None] - self.begin + _offsets(spec)
-        # Shifted by the tolerance, for a whole number of rounds may come out a bit below it.
-        early = min(TOLERANCE_SECONDS, self.usual_gap / 4)
-        seconds = np.where(looped, (seconds + early) % self.length() - early, seconds)
-        return self.on_screen(self.begin + seconds)
-
-    def clips_until(self, ends: Indices, spec: ClipSpec) -> Indices:
-        """Clips that end on the frames `ends`, the span's first frame before it: (V,) -> (V, T)."""
-        if spec.stride_frames is not None:
-            back = np.arange(spec.frames)[::-1] * spec.stride_frames
-            return np.maximum(ends[:, None] - back, self.first)
-        return self.on_screen(self.seconds[ends][:, None] - _offsets(spec)[::-1])
-
-    def _too_short(self, spec: ClipSpec) -> str:
-        count = self.last - self.first + 1
-        held = f"{count} frames in {self.seconds[self.last] - self.begin:.3f} s"
-        if spec.stride_frames is not None:
-            wanted = f"{(spec.frames - 1) * spec.stride_frames + 1} frames in a row"
-        else:
-            wanted = f"{_length(spec):.3f} s from its first frame to its last"
-        return (
-            f"A clip of {spec.frames} frames needs {wanted}, the span holds {held}. "
-            'Use a shorter clip or pad="repeat_last".'
-        )
-
-
-def _slack(seconds: Seconds) -> Seconds:
-    # The first frame needs none: nothing comes before it.
-    slack = np.zeros_like(seconds)
-    slack[1:] = np.minimum(TOLERANCE_SECONDS, np.diff(seconds) / 4)
-    return slack
-
-
-def _offsets(spec: ClipSpec) -> Seconds:
-    # Divided, not multiplied by 1 / rate, so that the error does not grow along the clip.
-    assert spec.frames_per_second is not None
-    return np.arange(spec.frames) / spec.frames_per_second
-
-
-def _length(spec: ClipSpec) -> float:
-    """Seconds from a clip's first frame to its last."""
-    return float(_offsets(spec)[-1])
-
-
-def _checked(timestamps: ArrayLike) -> Seconds:
-    seconds = np.asarray(timestamps, dtype=np.float64)
-    if seconds.ndim != 1 or len(seconds) == 0:
-        raise ValueError(
-            f"timestamps must hold the seconds of at least one frame, shape (N,), "
-            f"got shape {seconds.shape}."
-        )
-    wrong = np.flatnonzero(~(np.diff(seconds) > 0)) if np.isfinite(seconds[0]) else [-1]
-    if len(wrong) or not np.isfinite(seconds[-1]):
-        frame = int(wrong[0]) + 1 if len(wrong) else len(seconds) - 1
-        before = f", the one before it at {seconds[frame - 1]} s" if frame else ""
-        raise ValueError(
-            f"Timestamps must be finite and increase: frame {frame} is at {seconds[frame]} s"
-            f"{before}."
-        )
-    return seconds
-
-
-def _checked_span(span: Span | None) -> tuple[float, float]:
-    start, end = span or (None, None)
-    start = -np.inf if start is None else float(start)
-    end = np.inf if end is None else float(end)
-    if not start < end:
-        raise ValueError(f"A span must end after it starts, got {start} s to {end} s.")
-    return start, end
-
-
-def _check_number(windows: float, asked: str) -> None:
-    if windows > MAX_WINDOWS:
-        raise ValueError(
-            f"{asked} would give {windows:.0f} windows, the limit is {MAX_WINDOWS}. Use a longer "
-            "hop, or a shorter span if a timestamp is wrong."
-        )
+        return frame.seconds <= newest.seconds - clip_seconds(self._spec)
 
 
 def _needs_spacing(spec: ClipSpec, function: str) -> None:
@@ -621,11 +448,6 @@ def _one_hop(hop_seconds: float | None, hop_frames: int | None) -> None:
     hop = hop_frames if hop_seconds is None else hop_seconds
     if hop is None or not hop > 0:
         raise ValueError(f"A hop must be above 0, got {hop}.")
-
-
-def _known_pad(pad: str) -> None:
-    if pad not in get_args(Pad):
-        raise ValueError(f"There is no pad={pad!r}; the choices are {', '.join(get_args(Pad))}.")
 
 
 def _at_least_one(name: str, value: int) -> None:

@@ -484,6 +484,7 @@ SPACED = ClipSpec(16, 5)
         (lambda: segments([np.nan, 1.0], 3), r"finite and increase: frame 0 is at nan s\."),
         (lambda: segments([0.0, np.nan, 1.0], 3), r"frame 1 is at nan s"),
         (lambda: segments([0.0, np.inf], 3), r"frame 1 is at inf s"),
+        (lambda: segments([0.0, np.inf, np.inf], 3), r"frame 1 is at inf s"),
         (lambda: segments([np.nan], 3), r"frame 0 is at nan s"),
         (lambda: segments(AT_25, 0), r"count must be at least 1, got 0"),
         (lambda: segment_clips(AT_25, 3, -1), r"clips must be at least 1, got -1"),
