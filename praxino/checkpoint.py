@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from praxino.atomic import atomic_write, write_text
 from praxino.models import create_model
 from praxino.video.clip_spec import ClipSpec
+from praxino.weights import load_strict
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 KEPT_STATES = 2
@@ -69,9 +70,7 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> nn.Mo
     path = find_checkpoint(path)
     card = read_card(path)
     model = create_model(card.model, num_classes=len(card.classes), **card.options)
-    with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    load_strictly(model, weights, where=str(path))
+    load_strict(model, load_file(path), str(path))
     model.clip_spec = card.clip_spec  # type: ignore[assignment]
     model.classes, model.card = card.classes, card  # type: ignore[assignment]
     return model.to(device).eval()
@@ -109,31 +108,13 @@ def read_card(path: str | Path) -> Card:
     )
 
 
-def load_strictly(model: nn.Module, weights: dict[str, Tensor], *, where: str) -> None:
-    """Load weights that fit exactly; otherwise say what differs and leave the model untouched.
-
-    Raises:
-        ValueError: names or shapes differ; lists the first ten differences and their number.
-    """
-    wanted = model.state_dict()
-    differences = [f"{name} is missing" for name in wanted if name not in weights]
-    differences += [f"{name} is not in the model" for name in weights if name not in wanted]
-    for name in wanted.keys() & weights.keys():
-        if wanted[name].shape != weights[name].shape:
-            got, need = tuple(weights[name].shape), tuple(wanted[name].shape)
-            differences.append(f"{name} has shape {got}, the model needs {need}")
-    if differences:
-        shown = "; ".join(sorted(differences)[:10])
-        raise ValueError(f"{where} does not fit the model, {len(differences)} differences: {shown}")
-    model.load_state_dict(weights)
-
-
 def weights_hash(model: nn.Module) -> str:
     """The first 16 digits of the SHA-256 of all weights, to name a model in a result."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -207,11 +188,11 @@ def load_state(
         except (OSError, ValueError, KeyError) as error:
             passed_over.append(f"{folder.name} is damaged ({error}); going back to the one before")
             continue
-        load_strictly(model, _tensors(folder / "model.safetensors"), where=str(folder))
+        load_strict(model, load_file(folder / "model.safetensors"), str(folder))
         _restore_optimizer(
-            optimizer, _tensors(folder / "optimizer.safetensors"), said["optimizer"]
+            optimizer, load_file(folder / "optimizer.safetensors"), said["optimizer"]
         )
-        _restore_random(_tensors(folder / "random.safetensors"))
+        _restore_random(load_file(folder / "random.safetensors"))
         return Progress(**said["progress"]), passed_over
     if passed_over:
         raise ValueError(f"No whole training state is left in {run}: {'; '.join(passed_over)}.")
@@ -239,11 +220,6 @@ def _checked(folder: Path) -> dict[str, Any]:
 def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Any]:

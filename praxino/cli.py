@@ -248,7 +248,8 @@ def _with_defaults(config: Any) -> Any:
         else:
             fields.append((one.name, kind, dataclasses.field(default=value)))
     copied = dataclasses.make_dataclass(type(config).__name__, fields, frozen=True)
-    copied.__doc__ = type(config).__doc__
+    # The help texts live in the docstring; cyclopts takes a class of module `types` for built in.
+    copied.__doc__, copied.__module__ = type(config).__doc__, __name__
     return copied
 
 

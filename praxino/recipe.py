@@ -27,7 +27,8 @@ class ModelConfig:
     Args:
         name: a name from `praxino models`.
         options: keyword arguments of the model's builder.
-        weights: a published set by name (`imagenet`), a `.safetensors` file, or None: from scratch.
+        weights: a published set by name (`imagenet`), a `.safetensors` file, or `none`: from
+            scratch.
         freeze_until: train only what comes after the module of this name; the rest, batch norm
             included, stays as it is.
         freeze_batch_norm: keep every batch norm's statistics and weights as loaded.
@@ -38,6 +39,10 @@ class ModelConfig:
     weights: str | None = "imagenet"
     freeze_until: str | None = None
     freeze_batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weights in ("none", "None", ""):  # a command line cannot say None
+            object.__setattr__(self, "weights", None)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The run folder: `config.json` (the settings), `best.safetensors` and `last.safetensors` (models),
 `state/` (what a resumed run needs), `metrics.jsonl` (a line per epoch), `events...` (TensorBoard),
-`items.jsonl` (videos left out), and, for the best epoch on the validation split, what `evaluate`
+`training_items.jsonl` (one line per training video), and, for the best epoch on the validation split, what `evaluate`
 saves. Resuming gives the same numbers as never having stopped, bit for bit on a CPU.
 """
 
@@ -242,7 +242,7 @@ def train(
     for row in train_set.rows:
         if example_name(row) not in ledger.entries:
             ledger.ok(example_name(row))
-    ledger.write(run / "items.jsonl")
+    ledger.write(run / "training_items.jsonl")
     if val_set is not None:
         evaluate(run, val_set, clips=1, crops=1, workers=workers).save(run)
     write_report(run)
@@ -270,7 +270,12 @@ def _saved_config(run: Path, given: TrainConfig) -> TrainConfig:
 
 def _splits(everything: Manifest, config: TrainConfig) -> tuple[Manifest, Manifest | None]:
     """The training and, if there is one, the validation videos."""
-    train_set = everything.select(split="train")
+    # A source that divides nothing, with no validation wanted: all of it is for training.
+    train_set = everything.select(split="" if everything.splits == ("",) else "train")
+    if not len(train_set):
+        raise ValueError(
+            f"No video is in split 'train'; {config.data.source} has {', '.join(everything.splits)}."
+        )
     limit = config.data.limit_per_class
     if limit is not None:
         seen: dict[tuple[str, ...], int] = {}

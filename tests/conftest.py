@@ -1,6 +1,11 @@
 """Fixtures shared by all tests: numbered videos, and the lab's real material where it is present."""
 
 import os
+
+# Before torch is imported: tests run side by side, and two processes with two threads each on two
+# cores wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,4 +60,34 @@ def write_numbered_video(path: Path, frames: int = 60, rate: int = 25) -> None:
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def two_actions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders: 8 videos that get brighter, and the same ones backwards.
+
+    Only the order of the frames tells the classes apart; 20 frames of 48 x 40 at 10 fps.
+    """
+    folder = tmp_path_factory.mktemp("two_actions")
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        start, end = rng.integers(10, 60), rng.integers(160, 240)
+        ramp = np.linspace(start, end, 20).astype(np.uint8)
+        for name, values in (("brighter", ramp), ("darker", ramp[::-1])):
+            noise = rng.integers(0, 12, (20, 40, 48, 1), dtype=np.uint8)
+            write_frames(
+                folder / name / f"{number}.mp4", values[:, None, None, None] + noise.repeat(3, 3)
+            )
+    return folder
+
+
+def write_frames(path: Path, frames: np.ndarray, rate: int = 10) -> None:
+    """Encode `(T, H, W, 3)` frames with libx264 (not with praxino's own writer)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "12"})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))

@@ -1,0 +1,49 @@
+import os
+import stat
+
+import pytest
+
+from praxino.atomic import atomic_write, write_text
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    write_text(path, "one")
+    write_text(path, "two")
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError, match="half"), atomic_write(path) as temporary:
+        temporary.write_text("ne")
+        raise RuntimeError("half way")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_file_has_the_suffix_and_the_result_the_usual_rights(tmp_path):
+    with atomic_write(tmp_path / "a.mp4") as temporary:
+        assert temporary.suffix == ".mp4"
+        assert temporary.parent == tmp_path
+        temporary.write_bytes(b"x")
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"x")
+    rights = [stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a.mp4", plain)]
+    assert rights[0] == rights[1]

@@ -1,0 +1,84 @@
+import dataclasses
+import json
+
+import pytest
+
+from praxino.recipe import (
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    from_json,
+    load_recipe,
+    tiny,
+    to_json,
+)
+from praxino.video.augmentation import Augmentation
+
+CONFIG = TrainConfig(
+    data=DataConfig("videos", limit_per_class=3),
+    model=ModelConfig("c3d", {"frames": 8, "dropout": 0.5}, weights=None),
+    augmentation=Augmentation(scale=(0.25, 1.0)),
+    optim=OptimConfig("sgd", lr=0.1),
+    epochs=7,
+)
+
+
+def test_json_round_trip():
+    assert from_json(to_json(CONFIG)) == CONFIG
+
+
+def test_unknown_settings_are_refused_with_the_nearest():
+    said = json.loads(to_json(CONFIG))
+    said["optim"]["momentun"] = 0.8
+    with pytest.raises(ValueError, match="OptimConfig has no setting 'momentun'. Did you mean 'mo"):
+        from_json(json.dumps(said))
+
+
+def test_broken_json_is_refused():
+    with pytest.raises(ValueError, match=r"config\.json is not JSON: Expecting"):
+        from_json("{")
+    with pytest.raises(ValueError, match="expected settings of OptimConfig, got 3"):
+        from_json('{"optim": 3}')
+
+
+@pytest.mark.parametrize("name", ["epochs", "clips_per_video", "batch_size"])
+def test_counts_are_at_least_one(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        TrainConfig(**{name: 0})
+
+
+def test_none_can_be_said_on_a_command_line():
+    assert ModelConfig(weights="none").weights is None
+
+
+def test_tiny_changes_how_long_and_nothing_about_the_model():
+    small = tiny(CONFIG)
+    assert (small.epochs, small.data.limit_per_class, small.batch_size) == (2, 4, 4)
+    assert dataclasses.replace(
+        small, epochs=7, data=CONFIG.data, batch_size=None
+    ) == CONFIG
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    path = tmp_path / "kitchen.py"
+    path.write_text(
+        "from praxino.recipe import TrainConfig\n"
+        "def kitchen():\n    return TrainConfig(epochs=3)\n"
+        "def wrong():\n    return 3\n"
+    )
+    return path
+
+
+def test_a_recipe_is_a_function_in_a_file(recipe_file):
+    assert load_recipe(f"{recipe_file}:kitchen") == TrainConfig(epochs=3)
+
+
+def test_recipe_errors(recipe_file, tmp_path):
+    with pytest.raises(ValueError, match="has no recipe 'kitchn'. Did you mean 'kitchen'"):
+        load_recipe(f"{recipe_file}:kitchn")
+    with pytest.raises(ValueError, match="must return a TrainConfig, not int"):
+        load_recipe(f"{recipe_file}:wrong")
+    with pytest.raises(ValueError, match="There is no recipe file"):
+        load_recipe(str(tmp_path / "none.py:x"))

@@ -1,0 +1,217 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from praxino import checkpoint
+from praxino.datasets.folder import read_folder
+from praxino.errors import VideoError
+from praxino.models import create_model
+from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig, to_json
+from praxino.train import Listener, _clip_spec, _schedule, freeze, train
+from praxino.video.augmentation import Augmentation
+from praxino.video.clip_spec import ClipSpec
+
+
+@pytest.fixture
+def config(two_actions) -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(str(two_actions), val_fraction=0.25, workers=0),
+        model=ModelConfig("small_3d", {"frames": 8, "size": 32}, weights=None),
+        augmentation=Augmentation(crop="random"),
+        optim=OptimConfig(lr=0.003),
+        epochs=3,
+        batch_size=4,
+    )
+
+
+def contents(run):
+    """All that a run came to, as comparable values."""
+    weights = load_file(run / "last.safetensors")
+    state = sorted((run / "state").glob("step-*"))[-1]
+    return (
+        {name: tensor.tolist() for name, tensor in weights.items()},
+        {name: t.tolist() for name, t in load_file(state / "optimizer.safetensors").items()},
+        {name: t.tolist() for name, t in load_file(state / "random.safetensors").items()},
+        (run / "metrics.jsonl").read_text(),
+    )
+
+
+def test_learns_what_only_order_tells_and_fills_the_run_folder(config, tmp_path):
+    run = train(dataclasses.replace(config, epochs=15), tmp_path / "run")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, 16))
+    assert max(line["val_hit_at_1"] for line in lines) == 1.0
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+    names = {path.name.split(".out")[0] for path in run.iterdir()}
+    assert names >= {
+        "config.json", "best.safetensors", "last.safetensors", "state", "metrics.jsonl",
+        "training_items.jsonl", "items.jsonl", "predictions.parquet", "confusion.png", "result.json", "report.html",
+    }  # fmt: skip
+    assert any(path.name.startswith("events") for path in run.iterdir())
+    model = checkpoint.load_model(run)
+    assert model.classes == ("brighter", "darker")
+    assert model.card.notes["val_hit_at_1"] == 1.0
+    counts = [json.loads(line)["status"] for line in (run / "training_items.jsonl").read_text().splitlines()]
+    assert counts == ["ok"] * 12
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("stop_after", [1, 3, 5, 9])
+def test_an_interrupted_run_ends_with_the_same_numbers(config, tmp_path, workers, stop_after):
+    config = dataclasses.replace(
+        config,
+        model=ModelConfig("small_3d", {"frames": 8, "size": 32}, weights=None),
+        data=dataclasses.replace(config.data, workers=workers),
+    )
+    whole = train(config, tmp_path / "whole")
+    steps = 0
+
+    def interrupt(epoch, done, count, loss):
+        nonlocal steps
+        steps += 1
+        if steps == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", listener=Listener(step=interrupt))
+    cut = train(config, tmp_path / "cut", resume=True)
+    assert contents(whole) == contents(cut)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_same_numbers(config, tmp_path):
+    config = dataclasses.replace(config, epochs=6, save_every_seconds=0.0)
+    whole = train(config, tmp_path / "whole")
+    (tmp_path / "config.json").write_text(to_json(config))
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom praxino.recipe import from_json\n"
+        "from praxino.train import train\nfolder = Path(sys.argv[1])\n"
+        "config = from_json((folder / 'config.json').read_text())\n"
+        "train(config, folder / 'cut', resume=(folder / 'cut' / 'state' / 'latest').exists())\n"
+    )
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+        newest = tmp_path / "cut" / "state" / "latest"
+        before = newest.read_text() if newest.exists() else ""
+        while process.poll() is None and (not newest.exists() or newest.read_text() == before):
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    cut = train(config, tmp_path / "cut", resume=True)
+    assert contents(whole) == contents(cut)
+
+
+def test_a_damaged_newest_state_falls_back_and_says_so(config, tmp_path):
+    run = train(config, tmp_path / "run")
+    newest = sorted((run / "state").glob("step-*"))[-1]
+    file = newest / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-5])
+    whole = contents(train(config, tmp_path / "whole"))
+    said = []
+    train(config, run, resume=True, listener=Listener(said=said.append))
+    assert any(f"{newest.name} is damaged (model.safetensors has changed" in line for line in said)
+    assert contents(run) == whole
+    for folder in (run / "state").glob("step-*"):
+        (folder / "state.json").write_text("{}")
+    with pytest.raises(ValueError, match="No whole training state is left in"):
+        train(config, run, resume=True)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(config, tmp_path):
+    run = train(dataclasses.replace(config, epochs=1), tmp_path / "run")
+    with pytest.raises(ValueError, match="already holds a run. Resume it with --resume"):
+        train(config, run)
+    with pytest.raises(ValueError, match="was started with other settings of epochs"):
+        train(config, run, resume=True)
+    with pytest.raises(ValueError, match="There is no run to resume in"):
+        train(config, tmp_path / "none", resume=True)
+
+
+def test_a_bad_video_stops_training_or_is_counted(config, two_actions, tmp_path):
+    rows = [f"{row.video},{row.labels[0]}\n" for row in read_folder(two_actions)]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("brighter", "darker"):
+        (folder / name).symlink_to(two_actions / name)
+    (folder / "bad.mp4").write_bytes(b"this is not a video" * 100)
+    (folder / "list.csv").write_text("".join(["video,label\n", *rows, "bad.mp4,darker\n"]))
+    data = DataConfig(str(folder / "list.csv"), val_split="", workers=0)
+    config = dataclasses.replace(config, data=data, epochs=1)
+    with pytest.raises(VideoError, match=r"bad\.mp4: .* Pass --data\.skip-bad to train without"):
+        train(config, tmp_path / "stops")
+    config = dataclasses.replace(config, data=dataclasses.replace(data, skip_bad=True))
+    run = train(config, tmp_path / "counts")
+    lines = [json.loads(line) for line in (run / "training_items.jsonl").read_text().splitlines()]
+    assert len(lines) == 17
+    assert [line["item"] for line in lines if line["status"] == "failed"] == ["bad.mp4"]
+
+
+def test_a_loss_that_is_no_number_names_the_videos(config, tmp_path):
+    config = dataclasses.replace(
+        config, optim=OptimConfig("sgd", lr=1e30, clip_norm=0.0, warmup_epochs=0)
+    )
+    with pytest.raises(FloatingPointError, match=r"The loss is (nan|inf) at learning rate"):
+        train(config, tmp_path / "run")
+
+
+def test_no_training_videos(config, two_actions, tmp_path):
+    (tmp_path / "only_test.csv").write_text("video,label,split\nbrighter/0.mp4,brighter,test\n")
+    data = DataConfig(str(tmp_path / "only_test.csv"), str(two_actions), val_split="")
+    with pytest.raises(ValueError, match="No video is in split 'train'"):
+        train(dataclasses.replace(config, data=data), tmp_path / "run")
+
+
+def test_learning_rate_curve():
+    config = TrainConfig()
+    curve = [_schedule(step, 2, 6, config) for step in range(6)]
+    assert curve == pytest.approx([0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447], abs=1e-6)
+    flat = TrainConfig(optim=OptimConfig(schedule="constant"))
+    assert [_schedule(step, 2, 6, flat) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+
+
+def test_clip_spec_changes_keep_one_spacing_and_the_margin():
+    spec = ClipSpec(16, stride_frames=2, size=112, resize_short=128)
+    assert _clip_spec(spec, ClipConfig(frames_per_second=5.0)) == dataclasses.replace(
+        spec, frames_per_second=5.0, stride_frames=None
+    )
+    assert _clip_spec(spec, ClipConfig(size=56)).resize_short == 64
+    assert _clip_spec(spec, ClipConfig()) == spec
+
+
+def test_freezing_saves_gradients_and_keeps_batch_norms_still():
+    model = create_model("single_frame", num_classes=3, backbone="resnet18", frames=2)
+    layer = next(name for name, _ in model.named_modules() if name.endswith("layer2"))
+    still = freeze(model, layer, batch_norm=False)
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert any("layer1" in name for name in frozen)
+    assert all("layer3" not in name and "layer4" not in name for name in frozen)
+    assert all(name in learning for name, _ in model.named_parameters() if "layer3" in name)
+    assert len(still) == 1 + 4 + 5  # the stem's, two blocks of layer1, two of layer2
+    with pytest.raises(ValueError, match="no module 'layer9' to freeze until"):
+        freeze(model, "layer9", batch_norm=False)
+
+
+def test_frozen_batch_norms_do_not_move(config, tmp_path):
+    config = dataclasses.replace(
+        config, epochs=1, model=dataclasses.replace(config.model, freeze_batch_norm=True)
+    )
+    torch.manual_seed(config.seed)
+    before = create_model("small_3d", num_classes=2, frames=8, size=32).state_dict()
+    norms = [n for n, m in create_model("small_3d", num_classes=2, frames=8, size=32)
+             .named_modules() if isinstance(m, nn.BatchNorm3d)]  # fmt: skip
+    after = load_file(train(config, tmp_path / "run") / "last.safetensors")
+    assert norms
+    for name in norms:
+        assert torch.equal(after[f"{name}.running_mean"], before[f"{name}.running_mean"])
+    changed = [name for name in after if not torch.equal(after[name], before[name])]
+    assert "head.weight" in changed
