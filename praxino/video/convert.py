@@ -97,11 +97,12 @@ def resized(width: int, height: int, short_side: int) -> tuple[int, int]:
 def _orientation(frame: av.VideoFrame) -> tuple[int, bool, tuple[slice, slice], str]:
     """Rotation in degrees counter-clockwise, and how to get there: transpose, then flip."""
     upright = (slice(None), slice(None))
-    side_data = frame.side_data.get("DISPLAYMATRIX")
-    if side_data is None:
+    if "DISPLAYMATRIX" not in frame.side_data:
         return 0, False, upright, ""
+    side_data = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
+    matrix = np.frombuffer(bytes(side_data), np.int32)
     # x' = a x + c y and y' = b x + d y, in the file's own 3 x 3 matrix of fixed-point numbers.
-    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), np.int32)[:5])
+    a, b, _, c, d = (int(value) for value in matrix[:5])
     transpose = a == 0 and d == 0
     if not transpose and (b != 0 or c != 0):
         problem = f"its rotation of {frame.rotation} degrees is no multiple of 90 and not applied"

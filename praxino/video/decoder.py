@@ -8,9 +8,11 @@ file's first bytes and must be on the list below; so must the codec, before a pa
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +33,9 @@ CONTAINERS = "MP4, MOV, 3GP, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg or 
 # hidden packets, and AVI holds no display times at all.
 _COUNTABLE_CONTAINERS = ("mov", "matroska", "mpegts", "flv", "gif")
 _UNCOUNTABLE_CODECS = ("vp8",)
+
+# MPEG-4 says "as before" in packets of 1 to 7 bytes; encoders also use them to fill slots.
+_NOTHING_NEW_BYTES = 8
 
 # PyAV is silent unless told otherwise; a library that talks on stderr breaks the error contract.
 av.logging.set_level(None)
@@ -155,7 +160,9 @@ class Decoder:
         self.source = source
         self.errors = 0  # packets that the demuxer or the decoder refused
         self.packets_seen = 0
-        self.pictures_seen = 0  # packets that hold more than the one byte of an empty slot
+        self.pictures_seen = 0  # packets that hold a shown picture which is not the one before
+        self._threads = threads
+        self._sought: int | None = None
         self._file = source.open()
         try:
             self._container = self._open_container()
@@ -253,14 +260,42 @@ class Decoder:
         """The stream's packets in file order, without the empty one that ends PyAV's."""
         try:
             for packet in self._container.demux(self.stream):
+                # A packet that the end of the file cuts would decode to half a picture. MPEG-TS
+                # marks every packet after a gap, and those mostly decode.
+                if packet.is_corrupt and self.source.container not in ("mpegts", "mpeg"):
+                    continue
                 if packet.size:
                     self.packets_seen += 1
-                    self.pictures_seen += packet.size > 1
+                    if packet.size > _NOTHING_NEW_BYTES and not packet.is_discard:
+                        self.pictures_seen += 1
                     yield packet
         except (av.FFmpegError, OSError):
             self.errors += 1
 
-    def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+    def frames(self, watch: Callable[[av.Packet], None] | None = None) -> Iterator[av.VideoFrame]:
+        """The frames from here to the end, in the order of display.
+
+        Args:
+            watch: is shown each packet before it is decoded.
+        """
+        before, given, last = self.pictures_seen, 0, None
+        for packet in chain(self.packets(), (None,)):
+            if watch is not None and packet is not None:
+                watch(packet)
+            for frame in self._decode(packet):
+                given, last = given + 1, frame.pts
+                yield frame
+        # After an error PyAV cannot go on emptying a decoder that works in several threads. Where
+        # pictures are missing, look at the end of the file again with one thread.
+        missing = given < self.pictures_seen - before and self.codec not in _UNCOUNTABLE_CODECS
+        if missing and self._threads > 1 and last is not None:
+            with closing(Decoder(self.source, threads=1)) as again:
+                if self._sought is not None:
+                    again.seek(self._sought)
+                rest = dropwhile(lambda frame: frame.pts != last, again.frames())
+                yield from islice(rest, 1, None)
+
+    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         """The frames that come out when this packet goes in; None empties the decoder."""
         try:
             return self.stream.codec_context.decode(packet)
@@ -268,14 +303,9 @@ class Decoder:
             self.errors += 1
             return []
 
-    def frames(self) -> Iterator[av.VideoFrame]:
-        """The frames from here to the end, in the order of display."""
-        for packet in self.packets():
-            yield from self.decode(packet)
-        yield from self.decode(None)
-
     def seek(self, ticks: int) -> None:
         """Go to the last key frame at or before this time, as far as the container can tell."""
+        self._sought = ticks
         try:
             self._container.seek(ticks, stream=self.stream, backward=True, any_frame=False)
         except (av.FFmpegError, OSError):

@@ -5,7 +5,6 @@ time (MP4, Matroska, MPEG-TS, FLV, GIF); everything else is decoded once from en
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -69,7 +68,8 @@ class Clock:
         self._slots = decoder.source.container == "avi"
         self._previous: Fraction | None = None
         self._shift = Fraction(0)
-        self.repaired = 0
+        self.repaired = 0  # time stamps that were missing before others, or did not increase
+        self._missing = 0
         first_time = self._stamp(first) or Fraction(0)
         # A video's second 0 is the start of its container (the sound may start first), but no
         # frame is ever before it.
@@ -92,16 +92,18 @@ class Clock:
     def seconds(self, frame: av.VideoFrame) -> float:
         """The second at which the next frame is shown."""
         stamp = self._stamp(frame)
-        time = None if stamp is None else stamp - self._zero + self._shift
-        if self._previous is None:
-            time = time or Fraction(0)
-        elif time is None or time <= self._previous:
-            expected = self._previous + self.period
-            if time is not None:
-                self._shift += expected - time
-            # The last frames of an AVI leave the decoder after its last chunk: that is no repair.
-            self.repaired += not (self._slots and time is None)
-            time = expected
+        if stamp is None:
+            # The last frames leave the decoder without a stamp in some containers; that is usual.
+            self._missing += 1
+            time = Fraction(0) if self._previous is None else self._previous + self.period
+        else:
+            time = stamp - self._zero + self._shift
+            self.repaired += self._missing
+            self._missing = 0
+            if self._previous is not None and time <= self._previous:
+                self._shift += self._previous + self.period - time
+                time = self._previous + self.period
+                self.repaired += 1
         self._previous = time
         return float(time)
 
@@ -116,12 +118,17 @@ class FrameCounter:
     def __init__(self, by_packets: bool) -> None:
         self._by_packets = by_packets
         self._waiting: list[int] = []
+        self._last_dts = -(2**63)
         self._next = 0
         self._started = False
 
     def packet(self, packet: av.Packet) -> None:
         """Take note of a packet before it is decoded."""
-        if self._by_packets and packet.pts is not None and not packet.is_discard:
+        if packet.pts is None or packet.dts is None or packet.dts < self._last_dts:
+            self._by_packets = False  # as the scan decides for such a file
+            return
+        self._last_dts = packet.dts
+        if self._by_packets and not packet.is_discard:
             insort(self._waiting, packet.pts)
 
     def index(self, frame: av.VideoFrame) -> int:
@@ -277,11 +284,3 @@ def _check_count(decoder: Decoder, count: int) -> None:
             f"has more than {MAX_FRAMES:,} frames, the limit. Cut it into shorter files.",
             code="too_large",
         )
-
-
-def watch(decoder: Decoder, counter: FrameCounter) -> Iterator[av.VideoFrame]:
-    """All frames of a freshly opened video, while the counter sees its packets."""
-    for packet in decoder.packets():
-        counter.packet(packet)
-        yield from decoder.decode(packet)
-    yield from decoder.decode(None)

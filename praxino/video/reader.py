@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from praxino.errors import VideoError
 from praxino.video.convert import Converter
 from praxino.video.decoder import Decoder, Source, check_source, nothing_decodes
-from praxino.video.frame_table import Clock, FrameCounter, FrameTable, scan, watch
+from praxino.video.frame_table import Clock, FrameCounter, FrameTable, scan
 
 # Decoding on from the present frame is cheaper than a seek when the key frame is this near.
 _SEEK_GAIN_FRAMES = 8
@@ -361,8 +361,9 @@ class FileVideo(Video):
         self._check_open()
         with closing(Decoder(self._source, self._threads)) as decoder:
             clock = Clock(decoder, self._first)
-            counter = FrameCounter(decoder.counts_by_packets)
-            for frame in watch(decoder, counter):
+            table = self._table
+            counter = FrameCounter(table.by_packets if table else decoder.counts_by_packets)
+            for frame in decoder.frames(counter.packet):
                 yield Frame(self._convert(frame), clock.seconds(frame), counter.index(frame))
 
     def close(self) -> None:
