@@ -18,16 +18,22 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from praxino.datasets.tables import COLUMNS, raise_problems, read_table, shortened, write_table
 
 SPLITS = ("train", "val", "test")
+
+# File names that are not UTF-8 reach Python as lone surrogates, which no table can hold.
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_LEADS_OUT = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")  # on any system: a manifest travels
 
 
 @dataclass(frozen=True)
@@ -179,8 +185,8 @@ class Manifest:
         """
         path = Path(path)
         prefix = "" if keep_root else _prefix(self.root, path)
-        rows = [replace(row, video=_join(prefix, row.video)) for row in self.rows]
-        write_table(path, [vars(row) for row in rows], self.classes)
+        rows = [{**vars(row), "video": _join(prefix, row.video)} for row in self.rows]
+        write_table(path, rows, self.classes)
 
     def __repr__(self) -> str:
         rows = Counter(row.split for row in self.rows)
@@ -311,12 +317,12 @@ def _video_problems(video: str) -> list[str]:
         return [f"video={shortened(video)} is not a path"]
     if not _is_text(video):
         return [f"video={shortened(video)} contains NUL or is not valid Unicode; rename the file"]
-    if ".." in PureWindowsPath(video).parts:  # splits at / and at \
+    if _LEADS_OUT.search(video):
         return [
             f"video={shortened(video)} leads out of the root by '..'; write paths relative to the "
             "folder that holds the videos and pass that folder as root"
         ]
-    if _is_absolute(video):
+    if _ABSOLUTE.match(video):
         return [
             f"video={shortened(video)} is absolute and not inside the root; write relative paths, "
             "or pass a root that contains it"
@@ -330,8 +336,7 @@ def _is_name(name: object) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    # File names that are not UTF-8 reach Python as lone surrogates, which no table can hold.
-    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return _NO_TEXT.search(text) is None
 
 
 def _label_problems(labels: tuple[str, ...]) -> list[str]:
@@ -395,16 +400,14 @@ def _relative(video: Any, root: Path) -> Any:
     """An absolute path inside the root without the root; anything else as it is, for `Row`."""
     if not isinstance(video, str) or not video or "\0" in video:
         return video
-    if ".." not in PureWindowsPath(video).parts and os.path.isabs(video):
+    if os.path.isabs(video) and not _LEADS_OUT.search(video):
         try:
             return Path(video).relative_to(os.path.abspath(root)).as_posix()
         except ValueError:
             return video
-    return PurePosixPath(video).as_posix()  # ./a//b.mp4 and a/b.mp4 are one video
-
-
-def _is_absolute(video: str) -> bool:
-    return PurePosixPath(video).is_absolute() or bool(PureWindowsPath(video).drive)
+    if "./" in video or "//" in video:
+        return PurePosixPath(video).as_posix()  # ./a//b.mp4 and a/b.mp4 are one video
+    return video
 
 
 def _prefix(root: Path, path: Path) -> str:

@@ -1,6 +1,7 @@
 """Splits that keep groups and videos whole: grouped, leave one group out, and the check."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -13,8 +14,9 @@ def grouped_split(manifest: Manifest, fractions: Mapping[str, float], seed: int)
 
     Rows of one group, and rows of one video, stay together. Whole groups are dealt out, the
     largest first and equals in the order the seed gives, each to the split where it brings the
-    number of rows of its classes closest to the fractions. The same manifest and seed give the
-    same split on every machine.
+    number of rows of its classes closest to the fractions. Each class is rounded by itself: of
+    three equal groups, 0.8 and 0.2 make 2 and 1, of two they make 2 and 0. The same manifest and
+    seed give the same split on every machine.
 
     Args:
         manifest: its present splits are overwritten.
@@ -26,26 +28,27 @@ def grouped_split(manifest: Manifest, fractions: Mapping[str, float], seed: int)
         ValueError: fractions that do not sum to 1, or so few groups that a split stays empty.
     """
     _check_fractions(fractions)
-    # One column per class, and one for rows without a label so that they are dealt evenly too.
-    columns = {label: number for number, label in enumerate((*manifest.classes, ""))}
     bundle_of_row = _bundles(manifest)
-    bundles = np.zeros((max(bundle_of_row, default=-1) + 1, len(columns)))  # (bundles, K + 1)
+    # How many rows of each class a bundle holds; "" for rows without a label, to deal them evenly.
+    bundles: list[Counter[str]] = [Counter() for _ in range(max(bundle_of_row, default=-1) + 1)]
     for row, bundle in zip(manifest, bundle_of_row, strict=True):
-        for label in row.labels or ("",):
-            bundles[bundle, columns[label]] += 1
+        bundles[bundle].update(row.labels or ("",))
+    totals = Counter(label for row in manifest for label in row.labels or ("",))
 
     names = list(fractions)
-    totals = bundles.sum(axis=0)
-    lacking = np.outer([fractions[name] for name in names], totals)  # (splits, K + 1)
-    weights = 1 / np.maximum(totals, 1)  # a rare class matters as much as a frequent one
-    chosen = np.zeros(len(bundles), dtype=int)
-    shuffled = np.random.default_rng(seed).permutation(len(bundles))
-    for bundle in shuffled[np.argsort(-bundles.sum(axis=1)[shuffled], kind="stable")]:
-        counts = bundles[bundle]
-        # How much the squared shortfall of each split would change if it got this bundle.
-        change = (((lacking - counts) ** 2 - lacking**2) * weights).sum(axis=1)
-        chosen[bundle] = int(np.argmin(np.round(change, 9)))
-        lacking[chosen[bundle]] -= counts
+    lacking = [{label: fractions[name] * totals[label] for label in totals} for name in names]
+    chosen = [0] * len(bundles)
+    order = np.random.default_rng(seed).permutation(len(bundles)).tolist()
+    for bundle in sorted(order, key=lambda number: -bundles[number].total()):
+        # By how much the squared shortfalls of a split change if it gets the bundle, relative to
+        # the size of each class: a rare class matters as much as a frequent one.
+        changes = [
+            sum(n * (n - 2 * short[label]) / totals[label] for label, n in bundles[bundle].items())
+            for short in lacking
+        ]
+        chosen[bundle] = changes.index(min(changes))
+        for label, n in bundles[bundle].items():
+            lacking[chosen[bundle]][label] -= n
     for number, name in enumerate(names):
         if number not in chosen:
             raise ValueError(
