@@ -335,8 +335,12 @@ def answer_questions(scores: Array, labels: Array, classes: Sequence[str]) -> di
             f"scores must be (N, K) for N labels and K classes, got {scores.shape} for "
             f"{len(labels)} labels and {len(classes)} classes."
         )
-    if not (np.all(scores >= 0) and np.allclose(scores.sum(axis=1), 1, atol=1e-3)):
-        raise ValueError("scores must be probabilities: each row at least 0 and with the sum 1.")
+    odd = (scores < 0).any(axis=1) | ~np.isclose(scores.sum(axis=1), 1, atol=1e-3)
+    if odd.any():
+        raise ValueError(
+            "scores must be probabilities, at least 0 and with the sum 1; row "
+            f"{odd.argmax()} is {scores[odd.argmax()]}. Leave out videos without scores."
+        )
     if labels.min() < 0 or labels.max() >= len(classes):
         wrong = labels[(labels < 0) | (labels >= len(classes))][0]
         raise ValueError(f"labels must be in 0 ... {len(classes) - 1}, got {wrong}.")

@@ -482,7 +482,8 @@ def test_who_sees_no_order_is_at_chance():
     [
         (np.eye(3), [0, 1], ["walk", "run", "wave"], r"got \(3, 3\) for 2 labels and 3 classes"),
         (np.zeros((0, 2)), [], ["walk", "run"], r"got \(0, 2\) for 0 labels"),
-        (2 * np.eye(2), [0, 1], ["walk", "run"], "scores must be probabilities"),
+        (np.diag([1, 2]), [0, 1], ["walk", "run"], r"with the sum 1; row 1 is \[0 2\]"),
+        (np.array([[1.5, -0.5]]), [0], ["walk", "run"], r"at least 0 .* row 0 is \[ 1.5 -0.5\]"),
         (np.eye(2), [0, 2], ["walk", "run"], r"labels must be in 0 ... 1, got 2"),
         (np.eye(2), [0, 1], ["walk", "rum"], "'rum' is not a motion class. Did you mean 'run'"),
         (np.eye(2), [0, 1], ["walk", "stripes"], "'stripes' is not a motion class"),
