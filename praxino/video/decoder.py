@@ -34,6 +34,9 @@ CONTAINERS = "MP4, MOV, 3GP, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg or 
 _COUNTABLE_CONTAINERS = ("mov", "matroska", "mpegts", "flv", "gif")
 _UNCOUNTABLE_CODECS = ("vp8",)
 
+# Here FFmpeg makes up count and duration from what is there, so that they promise nothing.
+_HEADERLESS = ("mpegts", "mpeg", "gif")
+
 # MPEG-4 says "as before" in packets of 1 to 7 bytes; encoders also use them to fill slots.
 _NOTHING_NEW_BYTES = 8
 
@@ -247,8 +250,15 @@ class Decoder:
         return 0.0 if start is None else start / av.time_base
 
     @property
+    def declared_frames(self) -> int | None:
+        """The number of frames in the header; None where it has none."""
+        return None if self.source.container in _HEADERLESS else self.stream.frames or None
+
+    @property
     def declared_seconds(self) -> float | None:
         """The video's duration as the header declares it; None where it does not."""
+        if self.source.container in _HEADERLESS:
+            return None
         if self.stream.duration:
             return float(self.stream.duration * self.tick)
         # Matroska declares that of the longest stream, and the sound may be longer.

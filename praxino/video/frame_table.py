@@ -118,29 +118,44 @@ class FrameCounter:
     def __init__(self, by_packets: bool) -> None:
         self._by_packets = by_packets
         self._waiting: list[int] = []
-        self._last_dts = -(2**63)
+        self._last_decoded = -(2**63)
         self._next = 0
         self._started = False
+        self._lost: list[int] = []  # numbers whose packets gave no frame
 
     def packet(self, packet: av.Packet) -> None:
         """Take note of a packet before it is decoded."""
-        if packet.pts is None or packet.dts is None or packet.dts < self._last_dts:
+        if not self._by_packets or packet.is_discard:
+            return
+        shown, decoded = packet.pts, packet.dts
+        if (
+            shown is None
+            or decoded is None
+            or decoded < self._last_decoded
+            or shown in self._waiting
+        ):
             self._by_packets = False  # as the scan decides for such a file
             return
-        self._last_dts = packet.dts
-        if self._by_packets and not packet.is_discard:
-            insort(self._waiting, packet.pts)
+        self._last_decoded = decoded
+        insort(self._waiting, shown)
 
     def index(self, frame: av.VideoFrame) -> int:
         """The number of the frame that has just left the decoder."""
         if self._by_packets and frame.pts is not None:
             place = bisect_left(self._waiting, frame.pts)
             # Pictures before the first one that decodes have no key frame and are not counted.
-            self._next += place if self._started else 0
+            if self._started:
+                self._lost.extend(range(self._next, self._next + place))
+                self._next += place
             del self._waiting[: place + 1]
         self._started = True
         self._next += 1
         return self._next - 1
+
+    def end(self) -> frozenset[int]:
+        """All numbers that were lost, once no more frames come."""
+        waiting = len(self._waiting) if self._by_packets else 0
+        return frozenset((*self._lost, *range(self._next, self._next + waiting)))
 
 
 def scan(source: Source, first: av.VideoFrame, threads: int) -> FrameTable:
@@ -198,7 +213,7 @@ def _scan_packets(decoder: Decoder, first: av.VideoFrame) -> FrameTable | None:
         last_seconds = _usual_gap(seconds, float(clock.period))
     if corrupt:
         problems.append(f"{corrupt} packets are marked as corrupt or cut short")
-    if declared := decoder.stream.frames:
+    if declared := decoder.declared_frames:
         expected: int | None = len(times) + skipped + max(0, declared - count)
     else:
         expected = _expected(decoder, seconds, last_seconds)
@@ -243,9 +258,9 @@ def _scan_by_decoding(decoder: Decoder, first: av.VideoFrame) -> FrameTable:
         problems.append(f"{decoder.errors} packets do not decode")
     times = np.array(seconds)
     last_seconds = _usual_gap(times, float(clock.period))
-    if decoder.source.container == "avi" and decoder.stream.frames:
+    if decoder.source.container == "avi" and decoder.declared_frames:
         # The header counts slots, and the ones that a delayed encoder left empty.
-        missing = max(0, decoder.stream.frames - decoder.packets_seen)
+        missing = max(0, decoder.declared_frames - decoder.packets_seen)
         expected: int | None = max(len(stamps), decoder.pictures_seen) + missing
     else:
         expected = _expected(decoder, times, last_seconds)

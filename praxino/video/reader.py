@@ -162,7 +162,7 @@ class Video(ABC):
 
     @property
     def frames_got(self) -> int:
-        """Frames that are there and, as far as they have been read, decode."""
+        """Frames that are there and decode, as far as has been read; for the ledger's `partial`."""
         return len(self) - len(self._lost or ())
 
     @property
@@ -336,13 +336,15 @@ class FileVideo(Video):
         super().__init__(source.name, self._decoder.codec, source.container)
         stream = self._decoder.stream
         self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
-        self._frames_declared = stream.frames or None
+        self._frames_declared = self._decoder.declared_frames
         self._tick = float(self._decoder.tick)
 
     def _scanned(self) -> FrameTable:
         self._check_open()
         if self._table is None:
             self._table = scan(self._source, self._first, self._threads)
+            if not self._table.by_packets:
+                self._lost = None
         return self._table
 
     def _problems(self, table: FrameTable) -> list[str]:
@@ -365,6 +367,9 @@ class FileVideo(Video):
             counter = FrameCounter(table.by_packets if table else decoder.counts_by_packets)
             for frame in decoder.frames(counter.packet):
                 yield Frame(self._convert(frame), clock.seconds(frame), counter.index(frame))
+            # Reached when the caller takes all frames: then this is known for certain.
+            if self._table is None or self._table.by_packets:
+                self._lost = counter.end()
 
     def close(self) -> None:
         """Give back memory, decoding threads and the file."""

@@ -6,6 +6,7 @@ an odd width or height grows by one pixel, a copy of the last column or row.
 
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -64,10 +65,12 @@ class VideoWriter:
         self._quality = quality
         self._written = 0
         self._container: av.container.OutputContainer | None = None
+        self._inside = False
 
     def __enter__(self) -> Self:
         self._whole_file = atomic_write(self.path)
         self._temporary = self._whole_file.__enter__()
+        self._inside = True
         return self
 
     def write(self, pixels: NDArray[np.uint8]) -> None:
@@ -78,9 +81,11 @@ class VideoWriter:
 
         Raises:
             TypeError: not uint8.
-            ValueError: another shape, or a size that changed.
+            ValueError: another shape, a size that changed, or outside the with block.
             EnvironmentFault: the disk is full or not writable.
         """
+        if not self._inside:
+            raise ValueError(f"{self.path.name}: write inside the writer's with block.")
         pixels = np.asarray(pixels)
         if pixels.dtype != np.uint8:
             raise TypeError(f"Frames are uint8 RGB in 0 to 255, got {pixels.dtype}.")
@@ -141,6 +146,7 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._inside = False
         try:
             self._finish(failed=error is not None)
         except BaseException as fault:
@@ -150,18 +156,16 @@ class VideoWriter:
 
     def _finish(self, *, failed: bool) -> None:
         try:
-            if self._container is not None and not failed:
-                self._container.mux(self._stream.encode(None))
+            if self._container is not None:
+                with closing(self._container):  # closing writes the index
+                    if not failed:
+                        self._container.mux(self._stream.encode(None))
         except (av.FFmpegError, OSError) as error:
-            raise self._fault(error) from None
-        finally:
-            self._close()
+            # After a failure the file is thrown away, and the first error is the one to tell.
+            if not failed:
+                raise self._fault(error) from None
         if not failed and self._written == 0:
             raise ValueError(f"{self.path.name}: no frame was written. Call write at least once.")
-
-    def _close(self) -> None:
-        if self._container is not None:
-            self._container.close()
 
     def _fault(self, error: Exception) -> EnvironmentFault:
         reason = getattr(error, "strerror", None) or str(error)
