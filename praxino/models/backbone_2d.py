@@ -143,9 +143,14 @@ class _ClassToken(nn.Module):
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.conv_proj, self.class_token = network.conv_proj, network.class_token
-        self.encoder = network.encoder
+        self.encoder, self.size = network.encoder, network.image_size
 
     def forward(self, frames: Tensor) -> Tensor:
+        if frames.shape[-2:] != (self.size, self.size):
+            raise ValueError(
+                f"This vision transformer takes H=W={self.size}, got {frames.shape[-2]} x "
+                f"{frames.shape[-1]}: it has learned one position for each patch."
+            )
         tokens = self.conv_proj(frames).flatten(2).transpose(1, 2)  # (N, H' * W', D)
         first = self.class_token.expand(len(tokens), -1, -1)
         tokens = self.encoder(torch.cat([first, tokens], dim=1))
@@ -261,7 +266,10 @@ def from_torchvision(state: State, model: nn.Module) -> State:
     heads = {name for name in layers if name.split(".")[0] in ("classifier", "fc", "head", "heads")}
     # `classifier.6` comes after `classifier.3`; and a classifier's norm is no linear layer.
     head = max((name for name in heads if state[f"{name}.weight"].ndim == 2), default=None)
-    renamed: State = {}
+    # MaxViT's classifier has no bias, which is the same as a bias of zero.
+    renamed: State = (
+        {} if head is None else {"head.bias": torch.zeros(len(state[f"{head}.weight"]))}
+    )
     for name, value in state.items():
         layer, _, leaf = name.rpartition(".")
         if layer == head:

@@ -16,20 +16,24 @@ from praxino.models.backbone_2d import Backbone2d, FrameOptions, frame_clip_spec
 from praxino.models.clip_shape import check_clip
 
 
-def average_probabilities(frame_logits: Tensor) -> Tensor:
-    """Logits whose softmax is the average of the frames' probabilities.
+class AverageProbabilities(nn.Module):
+    """Turns the logits of frames into logits whose softmax is the frames' average probability."""
 
-    Args:
-        frame_logits: `(B, T, K)`, one row of logits for each frame.
+    def forward(self, frame_logits: Tensor) -> Tensor:
+        """Average frames.
 
-    Returns:
-        `(B, K)`: the logarithm of the mean probability, shifted by the frames' mean normaliser. A
-        shift changes no probability; with this one a single frame keeps the logits it came with.
-    """
-    frames = frame_logits.shape[1]
-    log_mean = frame_logits.log_softmax(dim=2).logsumexp(dim=1) - math.log(frames)
-    normaliser = frame_logits.logsumexp(dim=2).mean(dim=1, keepdim=True)
-    return log_mean + normaliser
+        Args:
+            frame_logits: `(B, T, K)`, one row of logits for each frame.
+
+        Returns:
+            `(B, K)`: the logarithm of the mean probability, shifted so that it is the mean of the
+            logits plus what averaging probabilities adds to it. The shift changes no probability,
+            and lets a single frame keep its logits to the last bit.
+        """
+        frames = frame_logits.shape[1]
+        log_probabilities = frame_logits.log_softmax(dim=2)
+        spread = log_probabilities - log_probabilities.mean(dim=1, keepdim=True)  # (B, T, K)
+        return frame_logits.mean(dim=1) + spread.logsumexp(dim=1) - math.log(frames)
 
 
 class SingleFrame(nn.Module):
@@ -39,6 +43,7 @@ class SingleFrame(nn.Module):
         super().__init__()
         self.backbone = Backbone2d(backbone, same_padding=options.get("same_padding", False))
         self.head = nn.Linear(self.backbone.out_features, num_classes)
+        self.average = AverageProbabilities()
         self.clip_spec = frame_clip_spec(options)
 
     def forward_features(self, clip: Tensor) -> Tensor:
@@ -56,7 +61,8 @@ class SingleFrame(nn.Module):
             `(B, K)` logits; their softmax is the average of the frames' probabilities.
         """
         vectors = self.backbone.vectors(self.forward_features(clip))  # (B, T, D)
-        return average_probabilities(self.head(vectors))
+        logits: Tensor = self.average(self.head(vectors))
+        return logits
 
 
 def single_frame(

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
-from praxino.models.single_frame import average_probabilities
+from praxino.models.single_frame import AverageProbabilities
 from praxino.video.clip_spec import ClipSpec
 
 WIDTHS = (16, 32, 64, 128)
@@ -85,6 +85,7 @@ class Small2d(nn.Module):
         self.pool = nn.AdaptiveAvgPool3d((None, 1, 1))
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(WIDTHS[3], num_classes)
+        self.average = AverageProbabilities()
         self.clip_spec = _clip_spec(frames, size)
 
     def forward_features(self, clip: Tensor) -> Tensor:
@@ -104,7 +105,8 @@ class Small2d(nn.Module):
         """
         pooled = self.pool(self.forward_features(clip))  # (B, 128, T, 1, 1)
         frames = rearrange(pooled, "b d t 1 1 -> b t d")
-        return average_probabilities(self.head(self.dropout(frames)))
+        logits: Tensor = self.average(self.head(self.dropout(frames)))
+        return logits
 
 
 def _clip_spec(frames: int, size: int) -> ClipSpec:
