@@ -374,4 +374,4 @@ def answer_questions(scores: Array, labels: Array, classes: Sequence[str]) -> di
 
 def _top_answer(scores: Array, labels: Array) -> Answer:
     right = int(np.sum(scores.argmax(axis=1) == labels))
-    return Answer(right, len(labels), np.bincount(labels).max() / len(labels))
+    return Answer(right, len(labels), int(np.bincount(labels).max()) / len(labels))
