@@ -1,11 +1,13 @@
-"""Scores drawn on the video they belong to, as an H.264 file that browsers play."""
+"""Results as pictures: scores on the video itself (H.264, for browsers), scores over time."""
 
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from praxino.atomic import atomic_write
 from praxino.results import Recognition
 from praxino.video.reader import open_video
 from praxino.video.writer import VideoWriter
@@ -14,6 +16,7 @@ SHOWN = 3  # actions at a time
 SHORTEST_SIDE = 240  # text is unreadable on smaller frames, so they are enlarged
 PANEL, TEXT, BAR, BAR_BACK = (18, 20, 26), (240, 242, 245), (64, 156, 255), (52, 56, 66)
 RIGHT, WRONG = (60, 190, 100), (235, 84, 84)
+TIMELINE_SHOWN = 8  # curves
 
 
 def draw_scores(result: Recognition, path: str | Path, *, truth: str | None = None) -> Path:
@@ -30,12 +33,8 @@ def draw_scores(result: Recognition, path: str | Path, *, truth: str | None = No
     Raises:
         ValueError: the result does not come from a file, so there is nothing to draw on.
     """
-    if result.path is None:
-        raise ValueError(
-            f"Cannot draw on {result.video!r}: it was not read from a file. Save as .json or .csv."
-        )
     with (
-        open_video(result.path) as video,
+        open_video(_file_of(result)) as video,
         VideoWriter(path, video.info.frames_per_second) as writer,
     ):
         for frame in video:
@@ -85,3 +84,52 @@ def annotate(
         draw.text((left + margin, middle), classes[k], fill=TEXT, font=font, anchor="lm")
         draw.text((right - margin, middle), f"{scores[k]:.0%}", fill=TEXT, font=font, anchor="rm")
     return np.asarray(sheet)
+
+
+def timeline(result: Recognition, path: str | Path) -> Path:
+    """Draw the score of the best actions over time, below a strip of frames.
+
+    Args:
+        result: what `predict` returned for a file, best with `every_seconds`.
+        path: the `.png` to write.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: the result does not come from a file.
+    """
+    with open_video(_file_of(result), short_side=96) as video:
+        height, width = video.info.height, video.info.width
+        shown = max(3, min(14, round(14 * height / width)))
+        indices = np.linspace(0, len(video) - 1, 2 * shown + 1).round().astype(int)[1::2]
+        strip = np.concatenate(list(video.frames(indices).pixels), axis=1)
+        start, end = float(video.timestamps[0]), float(video.timestamps[-1])
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    above, below = figure.subplots(
+        2, 1, sharex=True, height_ratios=(strip.shape[0] / strip.shape[1] * 10, 2.4)
+    )
+    above.imshow(strip, extent=(start, end, 0, 1), aspect="auto")
+    above.axis("off")
+    middles = result.clip_seconds.mean(axis=1)
+    best = [k for k in np.argsort(-result.clip_scores.max(axis=0), kind="stable")[:TIMELINE_SHOWN]]
+    leads = result.clip_scores.argmax(axis=1)
+    # In the order in which they happen, so that neighbours in the legend are neighbours in time.
+    best.sort(key=lambda k: (int(np.argmax(leads == k)) if (leads == k).any() else len(leads), k))
+    for k in best:
+        line = below.plot(middles, result.clip_scores[:, k], label=result.classes[k], linewidth=2)
+        below.fill_between(middles, result.clip_scores[:, k], color=line[0].get_color(), alpha=0.12)
+    below.set(xlim=(start, end), ylim=(0, 1.02), xlabel="seconds", ylabel="score")
+    below.spines[["top", "right"]].set_visible(False)
+    below.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    return Path(path)
+
+
+def _file_of(result: Recognition) -> Path:
+    if result.path is None:
+        raise ValueError(
+            f"Cannot draw on {result.video!r}: it was not read from a file. Save as .json or .csv."
+        )
+    return result.path

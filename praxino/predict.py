@@ -18,9 +18,9 @@ from praxino.video import sampling, transforms
 from praxino.video.clip_spec import ClipSpec
 from praxino.video.reader import ArrayVideo, open_video
 
-# A stream does not say how long it is, so a model that wants frames spread over "the whole span"
-# is given spans of this many seconds.
-STREAM_SPAN_SECONDS = 3.0
+# A stream has no end to spread frames over. A model that wants them spread is given windows as long
+# as the spans that it was trained on, or of this many seconds if its checkpoint does not say.
+WINDOW_SECONDS = 3.0
 
 Source = str | Path | bytes | NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
 
@@ -114,7 +114,9 @@ def _windows(
 ) -> Recognition:
     """Slide over a stream, keeping no more frames than one clip spans."""
     if spec.spread:
-        spec = dataclasses.replace(spec, frames_per_second=spec.frames / STREAM_SPAN_SECONDS)
+        card = getattr(model, "card", None)
+        seconds_seen = (card.notes.get("span_seconds") if card else None) or WINDOW_SECONDS
+        spec = dataclasses.replace(spec, frames_per_second=spec.frames / seconds_seen)
     hop = every_seconds or 1.0
     stream = sampling.StreamWindows(spec, hop_seconds=hop)
     seconds: list[tuple[float, float]] = []

@@ -75,22 +75,27 @@ class Recognition:
         return table_csv([self])
 
     def save(self, path: str | Path) -> Path:
-        """Write `.json`, `.csv`, or the video with its scores drawn on it as `.mp4`.
+        """Write the result in the form that the suffix names.
+
+        `.json` and `.csv` hold the numbers; `.mp4` is the video with its scores drawn on it;
+        `.png` is a timeline: the score curves of the best actions below a strip of frames.
 
         Raises:
-            ValueError: another suffix, or `.mp4` for frames that did not come from a file.
+            ValueError: another suffix, or a picture of frames that did not come from a file.
         """
         path = Path(path)
         if path.suffix == ".json":
             write_text(path, self.to_json())
         elif path.suffix == ".csv":
             write_text(path, self.to_csv())
-        elif path.suffix == ".mp4":
-            from praxino.draw import draw_scores  # needs Pillow and a decoder, to draw only
+        elif path.suffix in (".mp4", ".png"):
+            from praxino import draw  # brings the decoder and matplotlib, to draw only
 
-            draw_scores(self, path)
+            draw.draw_scores(self, path) if path.suffix == ".mp4" else draw.timeline(self, path)
         else:
-            raise ValueError(f"Cannot save a result as {path.name!r}: use .json, .csv or .mp4.")
+            raise ValueError(
+                f"Cannot save a result as {path.name!r}: use .json, .csv, .mp4 or .png."
+            )
         return path
 
     def __str__(self) -> str:

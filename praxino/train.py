@@ -29,7 +29,13 @@ from torch.utils.tensorboard import SummaryWriter
 from praxino import __version__, checkpoint
 from praxino.atomic import write_text
 from praxino.checkpoint import BEST, LAST, Card, Progress
-from praxino.datasets.clips import Clip, EpochOrder, TrainingClips, example_name
+from praxino.datasets.clips import (
+    Clip,
+    EpochOrder,
+    TrainingClips,
+    example_name,
+    leave_signals_to_the_loop,
+)
 from praxino.datasets.manifest import Manifest
 from praxino.datasets.source import open_source
 from praxino.datasets.splits import hold_out
@@ -136,6 +142,7 @@ def train(
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=list,
+        worker_init_fn=leave_signals_to_the_loop,
         # Its own generator: starting workers must not draw from the one that dropout uses.
         generator=torch.Generator().manual_seed(config.seed),
     )
@@ -425,7 +432,17 @@ def _is_best(history: list[Epoch]) -> bool:
 
 def _card(config: TrainConfig, model: nn.Module, result: Epoch, train_set: Manifest) -> Card:
     spec, classes = cast(ClipSpec, model.clip_spec), cast(tuple[str, ...], model.classes)
-    notes = {**dataclasses.asdict(result), "trained_on": train_set.hash, "praxino": __version__}
+    spans = [
+        row.end_seconds - (row.start_seconds or 0.0)
+        for row in train_set.rows
+        if row.end_seconds is not None
+    ]
+    notes = {
+        **dataclasses.asdict(result),
+        "trained_on": train_set.hash,
+        "span_seconds": float(np.median(spans)) if spans else None,
+        "praxino": __version__,
+    }
     return Card(config.model.name, dict(config.model.options), classes, spec, notes)
 
 

@@ -4,6 +4,7 @@ Which clip and which augmentation an example gets depends only on (seed, epoch, 
 number of workers or on what came before: a run can stop anywhere and go on to the same numbers.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,6 +63,10 @@ class TrainingClips(Dataset[Clip]):
     ) -> None:
         self.manifest, self.spec, self.augmentation, self.seed = manifest, spec, augmentation, seed
         self.labels = single_labels(manifest)
+        # "turn left" seen in a mirror is "turn right".
+        self.mirrored = transforms.FlipPairs.from_names(manifest.classes).labels_after(
+            manifest.classes
+        )
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -79,8 +84,10 @@ class TrainingClips(Dataset[Clip]):
                 pixels = video.frames(indices).pixels
         except VideoError as error:
             return Clip(index, None, self.labels[index], error)
-        clip = transforms.train_transform(pixels, self.spec, rng, self.augmentation)
-        return Clip(index, clip, self.labels[index])
+        flip = bool(rng.random() < self.augmentation.flip_probability)
+        clip = transforms.train_transform(pixels, self.spec, rng, self.augmentation, flip=flip)
+        label = self.labels[index]
+        return Clip(index, clip, int(self.mirrored[label]) if flip else label)
 
 
 class TestViews(Dataset[Views]):
@@ -129,6 +136,15 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
         for position in order[self.skip :]:
             draw, row = divmod(int(position), self.rows)
             yield self.epoch, draw, row
+
+
+def leave_signals_to_the_loop(worker: int) -> None:
+    """For `DataLoader(worker_init_fn=...)`: Ctrl-C reaches workers too, which must not die of it.
+
+    The loop finishes its step, saves, and ends them; they also end when it is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def example_name(row: Row) -> str:
