@@ -45,6 +45,7 @@ class Converter:
 
     def __init__(self, name: str, first: av.VideoFrame, short_side: int | None) -> None:
         self._name = name
+        self._stored = first.width, first.height
         self._reformatter = VideoReformatter()
         self.rotation, self._transpose, self._flips, self.problem = _orientation(first)
         width, height = first.width, first.height
@@ -62,6 +63,9 @@ class Converter:
             VideoError: `too_large` or `damaged`.
         """
         check_size(self._name, frame.width, frame.height)
+        if (frame.width, frame.height) != self._stored and not self.problem:
+            stored = f"{self._stored[0]} x {self._stored[1]}"
+            self.problem = f"the pictures change their size; all are given as the first, {stored}"
         try:
             picture = self._reformatter.reformat(
                 frame,

@@ -9,7 +9,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, dropwhile, islice
@@ -161,14 +161,16 @@ class Decoder:
 
     def __init__(self, source: Source, threads: int) -> None:
         self.source = source
+        self.closed = False
         self.errors = 0  # packets that the demuxer or the decoder refused
         self.packets_seen = 0
         self.pictures_seen = 0  # packets that hold a shown picture which is not the one before
         self._threads = threads
         self._sought: int | None = None
-        self._file = source.open()
+        self._open_things = ExitStack()
+        file = self._open_things.enter_context(source.open())
         try:
-            self._container = self._open_container()
+            self._container = self._open_things.enter_context(self._open_container(file))
             self.stream = self._pick_stream()
             self.codec = self._check_codec()
             context = self.stream.codec_context
@@ -180,8 +182,9 @@ class Decoder:
             self.close()
             raise
 
-    def _open_container(self) -> av.container.InputContainer:
-        # The format is forced, and the lists bind whatever that demuxer may open or probe.
+    def _open_container(self, file: BinaryIO) -> av.container.InputContainer:
+        # The container is forced; the lists bind whatever FFmpeg may open or probe inside it. The
+        # codec list holds names of decoders, and does not bind the decoder that PyAV opens later.
         options = {
             "format_whitelist": self.source.container,
             "protocol_whitelist": "file",
@@ -190,7 +193,7 @@ class Decoder:
         }
         try:
             return av.open(
-                self._file,
+                file,
                 mode="r",
                 format=self.source.container,
                 options=options,
@@ -323,15 +326,8 @@ class Decoder:
 
     def close(self) -> None:
         """Give back memory, threads and the file."""
-        container = getattr(self, "_container", None)
-        if container is not None:
-            container.close()
-        self._file.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` has been called."""
-        return self._file.closed
+        self.closed = True
+        self._open_things.close()
 
 
 def nothing_decodes(name: str) -> VideoError:

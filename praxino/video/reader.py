@@ -118,7 +118,10 @@ class Video(ABC):
     """
 
     _convert: Converter
-    _lost: frozenset[int] | None = None  # frames that packets promise; None as long as none failed
+    _pixel_aspect = 1.0
+    _frames_declared: int | None = None
+    _tick = 0.0  # seconds; 0 where times are exact
+    _lost: frozenset[int] | None = None  # frames that do not decode; None while that is not known
 
     def __init__(self, name: str, codec: str, container: str) -> None:
         self.name = name
@@ -190,10 +193,6 @@ class Video(ABC):
             ),
             problems=tuple(self._problems(table)),
         )
-
-    _pixel_aspect: float = 1.0
-    _frames_declared: int | None = None
-    _tick: float = 0.0
 
     def _problems(self, table: FrameTable) -> list[str]:
         return table.problems

@@ -1,7 +1,6 @@
 import io
 import os
 import struct
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -587,6 +586,46 @@ def test_a_video_cut_before_its_first_key_frame(tmp_path: Path) -> None:
         assert "no key frame to decode them from" in "".join(video.info.problems)
 
 
+def test_pictures_that_change_their_size_are_given_as_the_first(tmp_path: Path) -> None:
+    small = write(tmp_path / "small.ts", values=[40, 80]).read_bytes()
+    large = write(tmp_path / "large.ts", values=[120, 160], size=(96, 96)).read_bytes()
+    with open_video(small + large) as video:
+        found = video.frames(range(len(video)))
+        assert found.pixels.shape == (4, 48, 64, 3)
+        assert numbers(found.pixels) == [10, 20, 30, 40]
+        assert "change their size; all are given as the first, 64 x 48" in video.info.problems[-1]
+
+
+def test_a_picture_that_grows_too_large_is_refused(tmp_path: Path) -> None:
+    small = write(tmp_path / "small.ts", values=[40, 80]).read_bytes()
+    large = write(tmp_path / "large.ts", values=[0], size=(8448, 16)).read_bytes()
+    with (
+        open_video(small + large) as video,
+        pytest.raises(VideoError, match="8448 x 16 pixels are above the limit") as caught,
+    ):
+        video.frames(range(len(video)))
+    assert caught.value.code == "too_large"
+
+
+def test_the_first_of_two_video_streams_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(10):
+            for stream, value in zip(streams, (4 * number, 200), strict=True):
+                pixels = np.full((48, 64, 3), value, np.uint8)
+                frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    with open_video(path) as video:
+        assert numbers(video.frames(range(10)).pixels) == list(range(10))
+        assert "has 2 video streams; the first is read" in video.info.problems
+
+
 def test_a_header_without_pictures_is_damaged(tmp_path: Path) -> None:
     path = write(tmp_path / "x.mp4", container_options={"movflags": "+faststart"})
     content = path.read_bytes()
@@ -654,6 +693,7 @@ def test_random_damage_gives_frames_or_a_video_error(name: str, tmp_path: Path) 
     assert read > 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts in /proc")
 def test_open_and_fail_leaves_no_file_or_thread_behind(holed: Path) -> None:
     content = holed.read_bytes()
 
@@ -666,10 +706,10 @@ def test_open_and_fail_leaves_no_file_or_thread_behind(holed: Path) -> None:
                 open_video(source)
 
     use()
-    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    before = [len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task")]
     for _ in range(30):
         use()
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    assert [len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task")] == before
 
 
 # The lab's real videos
