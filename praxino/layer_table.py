@@ -32,7 +32,8 @@ class LayerRow:
         receptive_field: T, H, W: how much of the clip the unit that sees most depends on.
         multiply_adds: of convolutions and matrix products, for one clip. Norms, pooling and
             activations count nothing.
-        parameters: weights and biases, each counted where it is used first.
+        parameters: weights and biases, each counted where it is used first; those of a module that
+            never runs by itself count for the module around it.
     """
 
     name: str
@@ -136,7 +137,7 @@ class _Table:
         self.follow = FollowReceptiveField(self.operation)
         self._names = {module: name for name, module in model.named_modules()}
         # Taken now: while the model runs, stand-ins on the meta device take their place.
-        self._parameters = {m: list(m.parameters(recurse=False)) for m in model.modules()}
+        self._parameters = {m: list(m.parameters()) for m in model.modules()}
         self._counted: set[int] = set()
         self._running: list[_Call] = []
 
@@ -167,6 +168,7 @@ class _Table:
 
     def _leave(self, module: nn.Module, clips: Any, result: Any) -> None:
         call = self._running.pop()
+        # All of what is below, because some modules lend their weights to a function and never run.
         fresh = [p for p in self._parameters[module] if id(p) not in self._counted]
         self._counted.update(map(id, fresh))
         parameters = sum(p.numel() for p in fresh)
@@ -179,7 +181,7 @@ class _Table:
             first = self.rows[own_rows[0]]
             total = first.parameters + parameters
             self.rows[own_rows[0]] = replace(first, parameters=total)
-        elif call.operations or self._parameters[module]:
+        elif call.operations or parameters or (_is_leaf(module) and self._parameters[module]):
             speaks = len(call.operations) == 1 and isinstance(module, _SAID_BY_OPERATION)
             kind = call.operations[0][0] if speaks else type(module).__name__
             if isinstance(module, nn.Linear):  # on more than two axes torch takes another product

@@ -29,12 +29,18 @@ Span = tuple[Tensor, ...]
 
 _NOWHERE = 2**30  # the span of what depends on no input: neutral in a minimum
 
-_SAME_ORDER = {aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.alias, aten.detach}
+_FRESH = {
+    *(aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full, aten.zeros_like),
+    *(aten.ones_like, aten.empty_like, aten.full_like, aten.fill_, aten.zero_),
+}
+_COPIES = {aten.clone, aten._to_copy, aten.alias, aten.detach}
+_RESHAPES = {aten.view, aten._unsafe_view, aten.reshape}
+# These treat a dimension of length 1 as they treat a dimension along which nothing changes.
+_ON_COMPACT = {aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.roll, aten.flip}
 _MOVES = {
-    *(aten.view, aten._unsafe_view, aten.reshape, aten.expand, aten.slice, aten.select, aten.split),
-    *(aten.split_with_sizes, aten.unsafe_split, aten.unbind, aten.squeeze, aten.roll, aten.flip),
-    *(aten.cat, aten.stack, aten.repeat, aten.constant_pad_nd, aten.index_select, aten.index),
-    *(aten.unfold, aten.clone, aten._to_copy),
+    *(aten.expand, aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unsafe_split),
+    *(aten.unbind, aten.squeeze, aten.cat, aten.stack, aten.repeat, aten.constant_pad_nd),
+    *(aten.index_select, aten.index, aten.unfold),
 }
 _NORMS = {aten.native_batch_norm, aten.native_layer_norm, aten.native_group_norm,
           aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training}  # fmt: skip
@@ -83,7 +89,9 @@ class FollowReceptiveField(TorchDispatchMode):
         lengths = [1 - span[axis + 3] - span[axis] for axis in range(3)]
         self._spans[tensor] = span
         # Computed now: asked for later, outside this mode's own code, it would be followed as well.
-        self._extents[tensor] = tuple(max(0, int(length.max())) for length in lengths)
+        self._extents[tensor] = tuple(
+            max(0, int(length.max())) if length.numel() else 0 for length in lengths
+        )
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -96,7 +104,7 @@ class FollowReceptiveField(TorchDispatchMode):
         result = operation(*args, **kwargs)
         packet, named = operation.overloadpacket, _by_name(operation, args, kwargs)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if any(tensor in self._spans for tensor in tensors):
+        if packet not in _FRESH and any(tensor in self._spans for tensor in tensors):
             outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
             spans = self._follow(operation, packet, named, args, kwargs, tensors, outputs)
             for output, span in zip(outputs, spans, strict=True):
@@ -135,10 +143,14 @@ class FollowReceptiveField(TorchDispatchMode):
     ) -> Sequence[Span]:
         """The span of each output."""
         first = tensors[0]
-        if packet in _SAME_ORDER:
+        if packet in _ON_COMPACT:
             return [tuple(operation(bound, *args[1:], **kwargs) for bound in self._span(first))]
         if packet in _MOVES and not _unknown_index(packet, named):
-            return self._move(operation, args, kwargs)
+            return self._move(operation, args, kwargs, named)
+        if packet in _RESHAPES and first.numel():
+            return [_reshape(self._span(first), first.shape, outputs[0].shape)]
+        if packet in _COPIES:
+            return [self._span(first)]
         if packet in _NORMS:
             nothing = _nowhere(1)  # the statistics that are returned beside the result
             return [self._span(first), *(nothing for _ in outputs[1:])]
@@ -167,25 +179,96 @@ class FollowReceptiveField(TorchDispatchMode):
             for output in outputs
         ]
 
-    def _move(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Span]:
+    def _move(
+        self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], named: dict[str, Any]
+    ) -> list[Span]:
         """Do to the spans what the operation does to the elements."""
-        if operation.overloadpacket in (aten.view, aten._unsafe_view):
-            operation = aten.reshape.default  # a span that was expanded has no contiguous memory
         if operation.overloadpacket is aten.constant_pad_nd:
             args = (*args[:2], _NOWHERE)
-        if operation.overloadpacket is aten._to_copy:
-            operation, args, kwargs = aten.clone.default, args[:1], {}
+        sources = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
         bounds_of_outputs = []
         for number in range(6):
-
-            def bound(leaf: Any, number: int = number) -> Any:
-                if not isinstance(leaf, Tensor) or leaf.device.type != "meta":
-                    return leaf
-                return self._span(leaf)[number].expand(leaf.shape)
-
-            moved = operation(*tree_map(bound, args), **kwargs)
+            bounds = [self._span(source)[number] for source in sources]
+            full = _stretched(operation.overloadpacket, named, sources, bounds)
+            instead = {id(source): bound for source, bound in zip(sources, full, strict=True)}
+            # Positions to pick are real numbers on a real device and stay as they are.
+            moved = operation(
+                *tree_map(
+                    lambda leaf, instead=instead: (
+                        instead[id(leaf)]
+                        if isinstance(leaf, Tensor) and leaf.device.type == "meta"
+                        else leaf
+                    ),
+                    args,
+                ),
+                **kwargs,
+            )
             bounds_of_outputs.append([moved] if isinstance(moved, Tensor) else list(moved))
         return list(zip(*bounds_of_outputs, strict=True))
+
+
+def _stretched(
+    packet: Any, named: dict[str, Any], sources: list[Tensor], bounds: list[Tensor]
+) -> list[Tensor]:
+    """Stretch bounds to the sizes of their tensors where the operation needs to see those."""
+    if packet in (aten.cat, aten.stack):  # these copy, so only the dimension they work on
+        common = torch.broadcast_shapes(*(_without(named["dim"], bound) for bound in bounds))
+        joined = []
+        for source, bound in zip(sources, bounds, strict=True):
+            shape = list(common)
+            shape[named["dim"]] = source.shape[named["dim"]] if packet is aten.cat else -1
+            joined.append(bound.expand(shape))
+        return joined
+    if packet is aten.constant_pad_nd:
+        (source,), (bound,) = sources, bounds
+        pads = named["pad"]
+        padded = {source.ndim - 1 - number // 2 for number, pad in enumerate(pads) if pad}
+        return [bound.expand([n if d in padded else -1 for d, n in enumerate(source.shape)])]
+    return [
+        bound if source.device.type != "meta" else bound.expand(source.shape)
+        for source, bound in zip(sources, bounds, strict=True)
+    ]
+
+
+def _without(dim: int, bound: Tensor) -> list[int]:
+    shape = list(bound.shape)
+    shape[dim] = 1
+    return shape
+
+
+def _reshape(span: Span, before: Sequence[int], after: Sequence[int]) -> Span:
+    """Reshape spans, stretching only dimensions that are merged or split and along which they vary.
+
+    Both shapes are cut into stretches of equal products: `(2, 6, 5)` to `(3, 4, 5)` changes only
+    the first two dimensions.
+    """
+    stretches: list[tuple[list[int], list[int]]] = []
+    old, new = 0, 0
+    while old < len(before) or new < len(after):
+        olds, news = [old] if old < len(before) else [], [new] if new < len(after) else []
+        old, new = old + len(olds), new + len(news)
+        while _product(before, olds) != _product(after, news):
+            if _product(before, olds) < _product(after, news):
+                olds.append(old)
+                old += 1
+            else:
+                news.append(new)
+                new += 1
+        stretches.append((olds, news))
+    reshaped = []
+    for bound in span:
+        wide, target = list(bound.shape), []
+        for olds, news in stretches:
+            varies = any(bound.shape[dim] > 1 for dim in olds)
+            for dim in olds:
+                wide[dim] = before[dim] if varies else 1
+            target += [after[dim] if varies else 1 for dim in news]
+        reshaped.append(bound.expand(wide).reshape(target))
+    return tuple(reshaped)
+
+
+def _product(shape: Sequence[int], dims: list[int]) -> int:
+    return math.prod(shape[dim] for dim in dims)
 
 
 def _by_name(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
