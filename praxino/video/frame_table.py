@@ -139,10 +139,15 @@ class FrameCounter:
         self._last_decoded = decoded
         insort(self._waiting, shown)
 
-    def index(self, frame: av.VideoFrame) -> int:
-        """The number of the frame that has just left the decoder."""
+    def index(self, frame: av.VideoFrame) -> int | None:
+        """The number of the frame that has just left the decoder; None if it is one too many.
+
+        Out of damaged packets a decoder may make a frame twice, or one that is not due any more.
+        """
         if self._by_packets and frame.pts is not None:
             place = bisect_left(self._waiting, frame.pts)
+            if self._waiting[place : place + 1] != [frame.pts]:
+                return None
             # Pictures before the first one that decodes have no key frame and are not counted.
             if self._started:
                 self._lost.extend(range(self._next, self._next + place))

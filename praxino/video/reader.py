@@ -365,7 +365,9 @@ class FileVideo(Video):
             table = self._table
             counter = FrameCounter(table.by_packets if table else decoder.counts_by_packets)
             for frame in decoder.frames(counter.packet):
-                yield Frame(self._convert(frame), clock.seconds(frame), counter.index(frame))
+                index = counter.index(frame)
+                if index is not None:
+                    yield Frame(self._convert(frame), clock.seconds(frame), index)
             # Reached when the caller takes all frames: then this is known for certain.
             if self._table is None or self._table.by_packets:
                 self._lost = counter.end()
