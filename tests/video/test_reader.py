@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -571,6 +572,15 @@ def test_iteration_skips_a_frame_that_does_not_decode_and_keeps_the_numbers(hole
     assert [index for index, _, _ in seen] == expected
     assert [number for _, _, number in seen] == expected
     np.testing.assert_allclose([seconds for _, seconds, _ in seen], np.array(expected) / 25)
+
+
+def test_frames_are_numbered_by_their_packets() -> None:
+    counter = frame_table.FrameCounter(by_packets=True)
+    for pts, dts in ((0, -2), (4, -1), (2, 0), (1, 1), (3, 2), (5, 3), (6, 4)):
+        counter.packet(SimpleNamespace(pts=pts, dts=dts, is_discard=False))
+    came = [0, 1, 1, 3, 2, 5]  # 2 and 4 are lost, 1 comes twice, 2 comes after 3
+    assert [counter.index(SimpleNamespace(pts=pts)) for pts in came] == [0, 1, None, 3, None, 5]
+    assert counter.end() == {2, 4, 6}
 
 
 def test_a_video_cut_before_its_first_key_frame(tmp_path: Path) -> None:
