@@ -102,7 +102,10 @@ def read_card(path: str | Path) -> Card:
             f"pass it as --model.weights."
         )
     said = json.loads(metadata["praxino"])
-    spec = {k: tuple(v) if isinstance(v, list) else v for k, v in said["clip_spec"].items()}
+    spec: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in said["clip_spec"].items()
+    }
     return Card(
         said["model"], said["options"], tuple(said["classes"]), ClipSpec(**spec), said["notes"]
     )

@@ -7,6 +7,7 @@ import dataclasses
 import glob
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from praxino.errors import (
     VideoError,
 )
 from praxino.ledger import Ledger
-from praxino.recipe import TrainConfig, load_recipe, tiny
+from praxino.recipe import TrainConfig, from_json, load_recipe, tiny
 
 app = App(
     name="praxino",
@@ -42,7 +43,8 @@ app = App(
 data = App(name="data", help="Make, import and inspect labelled videos.")
 app.command(data)
 
-out = Console()
+# A pipe or a file has no width to fit into, and a table cut off there is a number lost.
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 err = Console(stderr=True)
 
 
@@ -70,10 +72,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _call(program: App, arguments: list[str]) -> int:
-    code = program(
-        arguments, exit_on_error=False, print_error=False, result_action="return_value"
-    )
+    code = _parse(program, arguments)
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _parse(program: App, arguments: list[str]) -> Any:
+    """Run a command line; errors are raised, for `run` to print in one line."""
+    return program(arguments, exit_on_error=False, print_error=False, result_action="return_value")
 
 
 def _fail(message: str, code: int) -> int:
@@ -130,7 +135,7 @@ def predict(
         try:
             result = recognise(path, network, clips=clips, every_seconds=every, device=device)
             if save is not None:
-                target = save / f"{path.stem}.mp4" if len(paths) > 1 else save
+                target = _free_name(save, path.stem) if len(paths) > 1 else save
                 out.print(f"Wrote {result.save(target)}", soft_wrap=True, highlight=False)
         except VideoError as error:
             record.failed(name, error)
@@ -169,6 +174,15 @@ def _expand(patterns: list[str], find_videos: Callable[[Path], list[Path]]) -> I
                 yield one
 
 
+def _free_name(folder: Path, stem: str) -> Path:
+    """`folder/stem.mp4`, or `stem-2.mp4` if that is taken: videos of one name never mix."""
+    path, number = folder / f"{stem}.mp4", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.mp4"
+    return path
+
+
 def _top_table(result: Any, top: int) -> Table:
     table = Table(title=result.video, title_justify="left", box=None, pad_edge=False)
     table.add_column("score", justify="right")
@@ -199,9 +213,21 @@ def baseline(*tokens: Tokens) -> int:
 def _train_command(command: str, arguments: list[str], base: TrainConfig) -> int:
     """Parse with the recipe's own values as defaults, so that a flag changes a single setting."""
     source = next((word for word in arguments if not word.startswith("-")), "")
-    is_recipe = ".py:" in source
-    if is_recipe:
+    if ".py:" in source:
         base = load_recipe(source)
+    parsed = _parse_training(command, arguments, base)
+    if isinstance(parsed, int):  # the help was asked for
+        return parsed
+    config, run, resume = parsed
+    if resume and (run / "config.json").is_file():
+        # Settings that are not given again are those of the run.
+        saved = from_json((run / "config.json").read_text(encoding="utf-8"))
+        config, run, resume = _parse_training(command, arguments, saved)
+    return _train(config, run, resume)
+
+
+def _parse_training(command: str, arguments: list[str], base: TrainConfig) -> Any:
+    """The config, the run folder, and whether to resume; or an exit code after `--help`."""
 
     def train(
         source: str,
@@ -211,7 +237,7 @@ def _train_command(command: str, arguments: list[str], base: TrainConfig) -> int
         resume: bool = False,
         tiny_: Annotated[bool, Parameter(name="--tiny", negative="")] = False,
         config: Any = None,
-    ) -> int:
+    ) -> tuple[TrainConfig, Path, bool]:
         """Train a model on a folder of class folders, a manifest, or as a recipe says.
 
         Args:
@@ -219,19 +245,23 @@ def _train_command(command: str, arguments: list[str], base: TrainConfig) -> int
             run: the folder for checkpoints, curves and report; runs/SOURCE unless given.
             resume: go on where the run in that folder stopped.
             tiny_: the same in about two minutes: two epochs over four videos of each class.
+            config: all other settings, each by its own flag.
         """
         settings = base if config is None else _as_config(base, config)
-        if not is_recipe:
+        if ".py:" not in source:
             settings = dataclasses.replace(
                 settings, data=dataclasses.replace(settings.data, source=source)
             )
-        return _train(tiny(settings) if tiny_ else settings, run or _run_folder(source), resume)
+        if resume and run is None:
+            raise ValueError("--resume needs --run: the folder of the run that is to go on.")
+        return tiny(settings) if tiny_ else settings, run or _run_folder(source), resume
 
     kind = _with_defaults(base)
     train.__annotations__["config"] = Annotated[kind | None, Parameter(name="*")]
     program = App(name=f"praxino {command}")
     program.default(train)
-    return _call(program, arguments)
+    found = _parse(program, arguments)
+    return EXIT_OK if found is None else found
 
 
 def _with_defaults(config: Any) -> Any:
@@ -243,7 +273,7 @@ def _with_defaults(config: Any) -> Any:
             kind = _with_defaults(value)
             fields.append((one.name, kind, dataclasses.field(default_factory=kind)))
         elif isinstance(value, dict):
-            copy = dataclasses.field(default_factory=partial(dict, value))
+            copy: Any = dataclasses.field(default_factory=partial(dict, value))
             fields.append((one.name, kind, copy))
         else:
             fields.append((one.name, kind, dataclasses.field(default=value)))
@@ -291,23 +321,32 @@ def _training_progress() -> Iterator[Any]:
     from praxino.train import Epoch, Listener
 
     def line(epoch: Epoch) -> str:
-        said = f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}  hit@1 {epoch.train_hit_at_1:.1%}"
+        said = (
+            f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}  hit@1 {epoch.train_hit_at_1:.1%}"
+        )
         if epoch.val_hit_at_1 is not None:
             said += f"  validation: loss {epoch.val_loss:.3f}  hit@1 {epoch.val_hit_at_1:.1%}"
         return said
 
     if not err.is_terminal:
-        yield Listener(said=lambda text: print(text, file=sys.stderr, flush=True),
-                       epoch=lambda epoch: print(line(epoch), file=sys.stderr, flush=True))
+        yield Listener(
+            said=lambda text: print(text, file=sys.stderr, flush=True),
+            epoch=lambda epoch: print(line(epoch), file=sys.stderr, flush=True),
+        )
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def step(epoch: int, done: int, steps: int, loss: float) -> None:
-            bar.update(task, description=f"epoch {epoch + 1}  loss {loss:.3f}", completed=done,
-                       total=steps)
+            bar.update(
+                task, description=f"epoch {epoch + 1}  loss {loss:.3f}", completed=done, total=steps
+            )
 
         yield Listener(said=bar.print, step=step, epoch=lambda epoch: bar.print(line(epoch)))
 
@@ -470,7 +509,13 @@ def pointlight(
 
 @app.command
 def size(
-    width: int, height: int, /, *, fps: float = 30.0, minutes: float = 1.0, frames: int | None = None
+    width: int,
+    height: int,
+    /,
+    *,
+    fps: float = 30.0,
+    minutes: float = 1.0,
+    frames: int | None = None,
 ) -> None:
     """How many bytes uncompressed video takes.
 
@@ -483,8 +528,10 @@ def size(
     """
     from praxino.video.size import clip_bytes, raw_video_bytes
 
-    count = clip_bytes(frames, height, width) if frames else raw_video_bytes(
-        width, height, fps, 60 * minutes
+    count = (
+        clip_bytes(frames, height, width)
+        if frames
+        else raw_video_bytes(width, height, fps, 60 * minutes)
     )
     out.print(
         f"{count:,} bytes = {count / 1e9:.3g} GB = {count / 2**30:.3g} GiB"

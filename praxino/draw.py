@@ -79,7 +79,9 @@ def annotate(
             colour = RIGHT if classes[k] == truth else WRONG
         bar = (left, top + 1, right, top + line - 2)
         draw.rectangle(bar, fill=BAR_BACK)
-        draw.rectangle((left, bar[1], left + (right - left) * float(scores[k]), bar[3]), fill=colour)
+        draw.rectangle(
+            (left, bar[1], left + (right - left) * float(scores[k]), bar[3]), fill=colour
+        )
         middle = top + line / 2
         draw.text((left + margin, middle), classes[k], fill=TEXT, font=font, anchor="lm")
         draw.text((right - margin, middle), f"{scores[k]:.0%}", fill=TEXT, font=font, anchor="rm")

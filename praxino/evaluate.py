@@ -20,10 +20,10 @@ from praxino.checkpoint import find_checkpoint, load_model, weights_hash
 from praxino.datasets.clips import TestViews, Views, example_name
 from praxino.datasets.manifest import Manifest
 from praxino.datasets.source import open_source
+from praxino.devices import default_device, default_workers
 from praxino.ledger import Ledger
 from praxino.metrics import classification
 from praxino.results import Evaluation
-from praxino.devices import default_device, default_workers
 
 CROPS = (1, 3, 10)
 

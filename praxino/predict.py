@@ -16,7 +16,7 @@ from praxino.evaluate import classify
 from praxino.results import Recognition
 from praxino.video import sampling, transforms
 from praxino.video.clip_spec import ClipSpec
-from praxino.video.reader import ArrayVideo, open_video
+from praxino.video.reader import ArrayVideo, Video, open_video
 
 # A stream has no end to spread frames over. A model that wants them spread is given windows as long
 # as the spans that it was trained on, or of this many seconds if its checkpoint does not say.
@@ -64,35 +64,34 @@ def predict(
         raise ValueError(f"clips must be at least 1, got {clips}.")
     if every_seconds is not None and every_seconds <= 0:
         raise ValueError(f"every_seconds must be above 0, got {every_seconds}.")
-    is_file = isinstance(source, str | Path | bytes)
-    if is_file and frames_per_second is not None:
-        raise ValueError(
-            f"frames_per_second={frames_per_second} is for arrays and iterators; "
-            f"a file has its own time."
-        )
     rate = frames_per_second or 25.0
-    if not is_file and not isinstance(source, np.ndarray):
+    path: Path | None = None
+    opened: Video
+    if isinstance(source, str | Path | bytes):
+        if frames_per_second is not None:
+            raise ValueError(
+                f"frames_per_second={frames_per_second} is for arrays and iterators; "
+                f"a file has its own time."
+            )
+        path = None if isinstance(source, bytes) else Path(source)
+        name = str(path) if path else "bytes"
+        opened = open_video(source, short_side=spec.resize_short)
+    elif isinstance(source, np.ndarray):
+        name, opened = "array", ArrayVideo(source, rate, short_side=spec.resize_short)
+    else:
         stream = _timed(source, rate)
         return _windows(stream, model, spec, every_seconds, where, batch_size, "frames", None)
-    name = "bytes" if isinstance(source, bytes) else "array"
-    path = Path(source) if isinstance(source, str | Path) else None
-    opened = (
-        ArrayVideo(source, rate)
-        if isinstance(source, np.ndarray)
-        else open_video(source, short_side=spec.resize_short)
-    )
     with opened as video:
         if every_seconds is not None:
             frames = ((frame.pixels, frame.seconds) for frame in video)
-            shown = str(path) if path else name
-            return _windows(frames, model, spec, every_seconds, where, batch_size, shown, path)
+            return _windows(frames, model, spec, every_seconds, where, batch_size, name, path)
         indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
         pixels = video.clips(indices).pixels  # (V, T, H, W, 3)
         seconds = video.timestamps[indices[:, [0, -1]]] + [0, _frame_seconds(video.timestamps)]
     views = torch.cat([transforms.test_views(clip, spec, 1) for clip in pixels])
     scores = classify(model, views, where, batch_size).double().numpy()
     return Recognition(
-        video=str(path) if path else name,
+        video=name,
         classes=_classes(model, scores.shape[1]),
         scores=scores.mean(axis=0),
         clip_seconds=seconds,

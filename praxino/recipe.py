@@ -172,7 +172,8 @@ def load_recipe(reference: str) -> TrainConfig:
     if not path.is_file():
         raise ValueError(f"There is no recipe file {name!r}.")
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     recipes = _recipes_in(module)

@@ -2,8 +2,9 @@
 
 The run folder: `config.json` (the settings), `best.safetensors` and `last.safetensors` (models),
 `state/` (what a resumed run needs), `metrics.jsonl` (a line per epoch), `events...` (TensorBoard),
-`training_items.jsonl` (one line per training video), and, for the best epoch on the validation split, what `evaluate`
-saves. Resuming gives the same numbers as never having stopped, bit for bit on a CPU.
+`training_items.jsonl` (one line per training video), and what `evaluate` saves, for the best epoch
+on the validation split. Resuming gives the same numbers as never having stopped, bit for bit on a
+CPU.
 """
 
 import dataclasses
@@ -138,7 +139,7 @@ def train(
     workers = default_workers() if config.data.workers is None else config.data.workers
     loader = DataLoader(
         TrainingClips(train_set, spec, config.augmentation, seed=config.seed),
-        batch_sampler=BatchSampler(order, batch_size, drop_last=True),
+        batch_sampler=BatchSampler(order, batch_size, drop_last=True),  # type: ignore[arg-type]
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=list,
@@ -256,7 +257,7 @@ def train(
     return run
 
 
-# --- steps that the loop calls, in order -----------------------------------------------------------
+# --- steps that the loop calls, in order ---------------------------------------------------------
 
 
 def _saved_config(run: Path, given: TrainConfig) -> TrainConfig:
@@ -281,7 +282,8 @@ def _splits(everything: Manifest, config: TrainConfig) -> tuple[Manifest, Manife
     train_set = everything.select(split="" if everything.splits == ("",) else "train")
     if not len(train_set):
         raise ValueError(
-            f"No video is in split 'train'; {config.data.source} has {', '.join(everything.splits)}."
+            f"No video is in split 'train'; {config.data.source} has "
+            f"{', '.join(everything.splits)}."
         )
     limit = config.data.limit_per_class
     if limit is not None:

@@ -1,8 +1,8 @@
 """Small networks on point lights: what is in a frame, and what only time tells.
 
-    praxino data pointlight pointlight
-    praxino train recipes/pointlight.py:small_3d
-    praxino train recipes/pointlight.py:small_2d
+praxino data pointlight pointlight
+praxino train recipes/pointlight.py:small_3d
+praxino train recipes/pointlight.py:small_2d
 """
 
 from praxino.demo import pointlight_config

@@ -31,7 +31,9 @@ def test_json_round_trip():
 def test_unknown_settings_are_refused_with_the_nearest():
     said = json.loads(to_json(CONFIG))
     said["optim"]["momentun"] = 0.8
-    with pytest.raises(ValueError, match="OptimConfig has no setting 'momentun'. Did you mean 'mo"):
+    with pytest.raises(
+        ValueError, match=r"OptimConfig has no setting 'momentun'\. Did you mean 'mo"
+    ):
         from_json(json.dumps(said))
 
 
@@ -55,9 +57,7 @@ def test_none_can_be_said_on_a_command_line():
 def test_tiny_changes_how_long_and_nothing_about_the_model():
     small = tiny(CONFIG)
     assert (small.epochs, small.data.limit_per_class, small.batch_size) == (2, 4, 4)
-    assert dataclasses.replace(
-        small, epochs=7, data=CONFIG.data, batch_size=None
-    ) == CONFIG
+    assert dataclasses.replace(small, epochs=7, data=CONFIG.data, batch_size=None) == CONFIG
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_recipe_is_a_function_in_a_file(recipe_file):
 
 
 def test_recipe_errors(recipe_file, tmp_path):
-    with pytest.raises(ValueError, match="has no recipe 'kitchn'. Did you mean 'kitchen'"):
+    with pytest.raises(ValueError, match=r"has no recipe 'kitchn'\. Did you mean 'kitchen'"):
         load_recipe(f"{recipe_file}:kitchn")
     with pytest.raises(ValueError, match="must return a TrainConfig, not int"):
         load_recipe(f"{recipe_file}:wrong")

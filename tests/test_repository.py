@@ -42,18 +42,24 @@ def test_public_names_can_all_be_imported():
 
 
 def test_verbs_stay_functions_after_their_file_is_imported():
-    assert run_python(
-        "import praxino.train, praxino.predict, praxino.evaluate, praxino\n"
-        "print(*(callable(f) for f in (praxino.train, praxino.predict, praxino.evaluate)))"
-    ) == "True True True"
+    assert (
+        run_python(
+            "import praxino.train, praxino.predict, praxino.evaluate, praxino\n"
+            "print(*(callable(f) for f in (praxino.train, praxino.predict, praxino.evaluate)))"
+        )
+        == "True True True"
+    )
 
 
 def test_the_command_line_and_the_package_import_no_torch():
-    assert run_python(
-        "import sys, praxino, praxino.cli\n"
-        "print([m for m in ('torch', 'torchvision', 'av', 'matplotlib', 'pyarrow') "
-        "if m in sys.modules])"
-    ) == "[]"
+    assert (
+        run_python(
+            "import sys, praxino, praxino.cli\n"
+            "print([m for m in ('torch', 'torchvision', 'av', 'matplotlib', 'pyarrow') "
+            "if m in sys.modules])"
+        )
+        == "[]"
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -54,13 +54,17 @@ def test_learns_what_only_order_tells_and_fills_the_run_folder(config, tmp_path)
     names = {path.name.split(".out")[0] for path in run.iterdir()}
     assert names >= {
         "config.json", "best.safetensors", "last.safetensors", "state", "metrics.jsonl",
-        "training_items.jsonl", "items.jsonl", "predictions.parquet", "confusion.png", "result.json", "report.html",
+        "training_items.jsonl", "items.jsonl", "predictions.parquet", "confusion.png",
+        "result.json", "report.html",
     }  # fmt: skip
     assert any(path.name.startswith("events") for path in run.iterdir())
     model = checkpoint.load_model(run)
     assert model.classes == ("brighter", "darker")
     assert model.card.notes["val_hit_at_1"] == 1.0
-    counts = [json.loads(line)["status"] for line in (run / "training_items.jsonl").read_text().splitlines()]
+    counts = [
+        json.loads(line)["status"]
+        for line in (run / "training_items.jsonl").read_text().splitlines()
+    ]
     assert counts == ["ok"] * 12
 
 
@@ -128,7 +132,7 @@ def test_a_damaged_newest_state_falls_back_and_says_so(config, tmp_path):
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(config, tmp_path):
     run = train(dataclasses.replace(config, epochs=1), tmp_path / "run")
-    with pytest.raises(ValueError, match="already holds a run. Resume it with --resume"):
+    with pytest.raises(ValueError, match=r"already holds a run\. Resume it with --resume"):
         train(config, run)
     with pytest.raises(ValueError, match="was started with other settings of epochs"):
         train(config, run, resume=True)

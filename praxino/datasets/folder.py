@@ -63,6 +63,16 @@ def read_folder(path: str | Path) -> Manifest:
     return Manifest.from_rows(rows, root, classes)
 
 
+def find_videos(folder: Path) -> list[Path]:
+    """All video files in a folder and the folders below it, hidden ones left out, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if is_video(path)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
 def is_video(path: Path) -> bool:
     """Whether the name, not the content, says that this is a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 
 import av
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from praxino.atomic import atomic_write, write_text
@@ -309,7 +309,9 @@ class Answer(NamedTuple):
         return self.right / self.videos
 
 
-def answer_questions(scores: Array, labels: Array, classes: Sequence[str]) -> dict[str, Answer]:
+def answer_questions(
+    scores: ArrayLike, labels: ArrayLike, classes: Sequence[str]
+) -> dict[str, Answer]:
     """Say what a model has seen: appearance, motion, order.
 
     * `appearance`: the class has the highest score (variant "appearance").

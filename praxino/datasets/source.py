@@ -1,4 +1,4 @@
-"""Whatever a user points at becomes a manifest: a folder of class folders, a CSV, a Parquet file."""
+"""Whatever a user points at becomes a manifest: a folder of class folders, CSV or Parquet."""
 
 from pathlib import Path
 

@@ -1,0 +1,122 @@
+"""The two tables of `praxino models`: all models, and the layers of one."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from praxino.layer_table import count_parameters, layer_table, multiply_adds
+from praxino.models import MODELS, create_model, options_of, published_weights
+from praxino.video.clip_spec import CHANNELS, ClipSpec
+
+
+def print_models(console: Console, names: Sequence[str]) -> None:
+    """One line for each model; parameters and multiply-adds at its own clip size."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", no_wrap=True)
+    table.add_column("paper")
+    table.add_column("inputs")
+    table.add_column("clip", no_wrap=True)
+    table.add_column("params", justify="right", no_wrap=True)
+    table.add_column("GMACs", justify="right", no_wrap=True)
+    table.add_column("weights")
+    table.add_column("published top-1 / top-5")
+    for name in names:
+        row, model = MODELS[name], create_model(name)
+        spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
+        table.add_row(
+            name,
+            _short_paper(row.paper, row.year),
+            ", ".join(row.inputs),
+            f"{spec.frames}×{spec.size}²",
+            _millions(count_parameters(model)),
+            f"{multiply_adds(model) / 1e9:.3g}",
+            ", ".join(published_weights(name)) or "-",
+            _accuracies(name),
+        )
+    console.print(table)
+
+
+def _short_paper(paper: str, year: int) -> str:
+    """`Karpathy et al., CVPR 2014` of `Karpathy et al., <title>, CVPR 2014`."""
+    authors, _, rest = paper.partition(", ")
+    venue = rest.rpartition(", ")[2]
+    return f"{authors}, {venue}" if str(year) in venue else f"{authors}, {year}"
+
+
+def _accuracies(name: str) -> str:
+    """What the published weights reached on their own task, with the data set."""
+    said = []
+    for weights in published_weights(name).values():
+        if weights.accuracy:
+            numbers = " / ".join(f"{value:.1f}" for value in weights.accuracy.values())
+            said.append(f"{numbers} {weights.trained_on}")
+    return "; ".join(said) or "-"
+
+
+def print_layers(
+    console: Console,
+    name: str,
+    *,
+    frames: int | None = None,
+    size: int | None = None,
+    classes: int | None = None,
+) -> None:
+    """The layers of one model: size, receptive field, multiply-adds, parameters.
+
+    Args:
+        console: where to print.
+        name: of the model.
+        frames: T; None: as the model is meant to be fed. Models built for a number of frames are
+            built for this one.
+        size: height and width; None likewise.
+        classes: K; None: the builder's default.
+    """
+    options: dict[str, Any] = {
+        key: value
+        for key, value in (("frames", frames), ("size", size))
+        if value is not None and key in options_of(name)
+    }
+    model = create_model(name, num_classes=classes, **options)
+    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
+    spec = dataclasses.replace(
+        spec,
+        frames=frames or spec.frames,
+        size=size or spec.size,
+        resize_short=max(size or spec.size, spec.resize_short),
+    )
+    shape = (CHANNELS[spec.inputs[0]], spec.frames, spec.size, spec.size)
+    rows = layer_table(model, shape)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("layer", "operation", "size\nC×T×H×W", "receptive\nfield T×H×W"):
+        table.add_column(title, no_wrap=True)
+    for title in ("multiply-\nadds", "para-\nmeters"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.kind,
+            "×".join(map(str, row.size)),
+            "×".join(map(str, row.receptive_field)),
+            _count(row.multiply_adds),
+            _count(row.parameters),
+        )
+    table.add_section()
+    total = sum(row.multiply_adds for row in rows)
+    table.add_row("total", "", "", "", _count(total), _count(sum(row.parameters for row in rows)))
+    console.print(table)
+
+
+def _count(number: int) -> str:
+    """Four digits are enough to compare with a paper's table: `1.040 G`."""
+    for unit, size in (("G", 10**9), ("M", 10**6)):
+        if number >= size:
+            digits = max(0, 3 - len(str(number // size)) + 1)
+            return f"{number / size:.{digits}f} {unit}"
+    return f"{number:,}" if number else ""
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:.2f} M" if number >= 10_000 else f"{number:,}"

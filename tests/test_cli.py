@@ -1,0 +1,172 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from praxino.cli import run
+from praxino.recipe import load_recipe
+
+TRAIN = [
+    "--model.name=small_3d", "--model.weights=none", "--model.options.frames=8",
+    "--model.options.size=32", "--data.workers=0", "--batch-size=4", "--augmentation.crop=random",
+]  # fmt: skip
+
+
+def test_train_evaluate_predict_from_a_folder(two_actions, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(two_actions, "my_videos")
+    assert run(["train", "my_videos", *TRAIN, "--epochs=2", "--data.val-fraction=0.25"]) == 0
+    said = capsys.readouterr()
+    assert "12 training and 4 validation videos, brighter, darker (2 classes)" in said.err
+    assert "epoch   2  loss" in said.err
+    assert "Report: runs/my_videos/report.html" in said.out
+    assert run(["train", "my_videos", "--run=runs/my_videos", "--resume"]) == 0
+    assert "Resuming at epoch 3" in capsys.readouterr().err
+
+    changed = ["train", "my_videos", "--run=runs/my_videos", "--resume", "--epochs=9"]
+    assert run(changed) == 2
+    assert "was started with other settings of epochs" in capsys.readouterr().err
+
+    command = ["evaluate", "runs/my_videos", "--data=my_videos", "--split=all", "--workers=0"]
+    assert run([*command, "--clips=2"]) == 0
+    said = capsys.readouterr().out
+    assert "clip hit@1" in said
+    assert "16 videos (all rows), 2 clips x 3 crops" in said
+    assert run(["evaluate", "runs/my_videos/result.json", "--workers=0"]) == 0
+    assert "hit_at_1:" in capsys.readouterr().out
+
+    one = ["predict", "my_videos/darker/0.mp4", "--model=runs/my_videos"]
+    assert run([*one, "--save=out.mp4", "--json=a.json", "--csv=a.csv", "--clips=2"]) == 0
+    said = capsys.readouterr().out
+    assert "brighter" in said
+    assert "%" in said
+    assert json.loads((tmp_path / "a.json").read_text())[0]["classes"] == ["brighter", "darker"]
+    assert (tmp_path / "a.csv").read_text().startswith("video,label,score\n")
+    assert (tmp_path / "out.mp4").stat().st_size > 1000
+
+
+def test_a_folder_with_a_broken_file_goes_on_and_reports(
+    trained_run, two_actions, broken_video, tmp_path, capsys
+):
+    folder = tmp_path / "mixed"
+    shutil.copytree(two_actions / "darker", folder / "good")
+    shutil.copy(broken_video, folder / "bad.mp4")
+    arguments = [
+        str(folder),
+        "--model",
+        str(trained_run),
+        "--ledger",
+        str(tmp_path / "items.jsonl"),
+    ]
+    assert run(["predict", *arguments]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("praxino: bad.mp4: ")
+    assert "9 videos: 8 ok, 1 failed" in said.out
+    lines = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines].count("failed") == 1
+
+
+def test_patterns_and_several_results(trained_run, two_actions, tmp_path, capsys):
+    arguments = [str(two_actions / "*" / "[01].mp4"), "--model", str(trained_run), "--csv=-"]
+    assert run(["predict", *arguments, "--save", str(tmp_path / "drawn")]) == 0
+    assert "4 videos: 4 ok" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert names == ["0-2.mp4", "0.mp4", "1-2.mp4", "1.mp4"]
+    assert run(["predict", str(two_actions / "*.avi"), "--model", str(trained_run)]) == 2
+    assert "No video in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["predct", "a.mp4"], 2, 'Did you mean "predict"?'),
+        (["predict", "a.mp4"], 2, "--model"),
+        (["predict", "a.mp4", "--model", "nowhere"], 2, "There is no checkpoint or run folder at"),
+        (["evaluate", "nowhere"], 2, "praxino evaluate needs --data"),
+        (["train", "nowhere"], 2, "'nowhere' does not exist: give a folder of class folders"),
+        (["train", "x", "--optim.lrr", "3"], 2, "Did you mean --optim.lr?"),
+        (["train", "x", "--epochs", "0"], 2, "epochs must be at least 1, got 0"),
+        (["train", "x", "--epochs", "many"], 2, "many"),
+        (["train", "none.py:x"], 2, "There is no recipe file 'none.py'"),
+        (["models", "r3d_81"], 2, "Did you mean 'r3d_18'?"),
+        (["data", "pointlight"], 2, "FOLDER"),
+        (["train", "x", "--resume"], 2, "--resume needs --run"),
+    ],
+)
+def test_mistakes_are_one_line_and_no_traceback(
+    arguments, code, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.startswith("praxino: ")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_flags_change_single_settings_of_a_recipe(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from praxino.recipe import *\n"
+        "def mine():\n"
+        "    return TrainConfig(epochs=7, optim=OptimConfig(lr=0.5, momentum=0.3),\n"
+        "                       model=ModelConfig('c3d', {'dropout': 0.1}, weights=None))\n"
+    )
+    seen = {}
+
+    def pretend(config, run, resume):
+        seen.update(config=config, run=run)
+        return 0
+
+    monkeypatch.setattr("praxino.cli._train", pretend)
+    assert run(["train", "mine.py:mine", "--optim.lr", "0.05", "--model.options.frames", "8"]) == 0
+    config = seen["config"]
+    assert (config.epochs, config.optim.lr, config.optim.momentum) == (7, 0.05, 0.3)
+    assert config.model.options == {"dropout": 0.1, "frames": 8}
+    assert str(seen["run"]) == "runs/mine"
+    assert run(["train", "mine.py:mine", "--tiny"]) == 0
+    assert seen["config"].epochs == 2
+    assert run(["baseline", "videos"]) == 0
+    assert seen["config"].model.name.startswith("single_frame")
+    capsys.readouterr()
+
+
+def test_models_prints_the_lectures_columns(capsys):
+    assert run(["models", "toy_late_fusion"]) == 0
+    said = capsys.readouterr().out
+    for cell in ("12×20×64×64", "1×3×3", "24×20×16×16", "1×14×14", "24×1×1×1", "20×64×64"):
+        assert cell in said
+    assert run(["models", "r3d_18", "--frames", "32", "--size", "64"]) == 0
+    assert "64×32×32×32" in capsys.readouterr().out
+    assert run(["models", "toy_*"]) == 0
+
+
+def test_size_of_raw_video(capsys):
+    assert run(["size", "640", "480"]) == 0
+    assert "1,658,880,000 bytes = 1.66 GB = 1.54 GiB" in capsys.readouterr().out
+    assert run(["size", "1920", "1080"]) == 0
+    assert "11.2 GB = 10.4 GiB" in capsys.readouterr().out
+    assert run(["size", "112", "112", "--frames", "16"]) == 0
+    assert "588 KiB" in capsys.readouterr().out
+
+
+def test_help_of_every_command_is_there():
+    for command in ([], ["train"], ["predict"], ["evaluate"], ["models"], ["data", "pointlight"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "praxino", *command, "--help"], capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert "Usage: " in done.stdout
+
+
+def test_recipes_of_the_repository_can_be_read(pytestconfig):
+    for path in sorted((pytestconfig.rootpath / "recipes").glob("*.py")):
+        names = [line[4:].split("(")[0] for line in path.read_text().splitlines()
+                 if line.startswith("def ") and not line.startswith("def _")]  # fmt: skip
+        assert names, path
+        for name in names:
+            assert load_recipe(f"{path}:{name}").epochs > 0

@@ -1,0 +1,115 @@
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from praxino.checkpoint import load_model
+from praxino.datasets.folder import read_folder
+from praxino.datasets.manifest import Manifest, Row
+from praxino.evaluate import Scores, evaluate, evaluate_again, score_videos, summarise
+from praxino.ledger import Ledger
+
+OPTIONS = {"clips": 2, "crops": 1, "workers": 0, "device": "cpu"}
+
+
+def test_numbers_predictions_and_protocol(trained_run, two_actions, tmp_path):
+    manifest = read_folder(two_actions)
+    result = evaluate(trained_run, manifest, **OPTIONS)
+    assert result.hit_at_1 == result.mean_class_accuracy == result.hit_at_5 == 1.0
+    assert result.confusion.tolist() == [[8, 0], [0, 8]]
+    assert result.protocol["videos"] == 16
+    assert "2 clips x centre crop, 8 frames over the whole span" in result.protocol_line()
+    result.save(tmp_path)
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pylist()
+    assert [row["correct"] for row in table] == [True] * 16
+    assert table[0]["video"] == "brighter/0.mp4"
+    np.testing.assert_allclose(sum(table[0]["scores"]), 1, atol=1e-6)
+    assert json.loads((tmp_path / "result.json").read_text())["hit_at_1"] == 1.0
+    assert (tmp_path / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+    assert len((tmp_path / "items.jsonl").read_text().splitlines()) == 16
+
+
+def test_the_same_whatever_the_batch_and_the_workers(trained_run, two_actions):
+    manifest = read_folder(two_actions)
+    model = load_model(trained_run)
+    one = score_videos(model, manifest, clips=3, crops=3, batch_size=1, workers=0)
+    many = score_videos(model, manifest, clips=3, crops=3, batch_size=50, workers=1)
+    assert one.views[0].shape == (3, 3, 2)
+    np.testing.assert_allclose(np.stack(one.views), np.stack(many.views), atol=1e-6)
+
+
+def test_averages_are_of_probabilities_over_crops_then_clips():
+    views = np.array([[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.2, 0.8]]])  # 2 clips x 2 crops
+    manifest = Manifest.from_rows([Row("a.mp4", ("x",))], ".", classes=("x", "y"))
+    ledger = Ledger()
+    ledger.ok("a.mp4")
+    result = summarise(Scores([views], np.array([0]), ledger), manifest, {})
+    np.testing.assert_allclose(result.scores, [[0.45, 0.55]])
+    assert (result.clip_hit_at_1, result.hit_at_1, result.hit_at_5) == (0.5, 0.0, 1.0)
+
+
+def test_a_video_that_cannot_be_read_counts_as_wrong_and_is_named(
+    trained_run, two_actions, tmp_path
+):
+    manifest = read_folder(two_actions)
+    (two_actions / "darker" / "broken.mp4").write_bytes(b"no video" * 99)
+    try:
+        rows = [*manifest.rows, Row("darker/broken.mp4", ("darker",))]
+        with_broken = Manifest.from_rows(rows, manifest.root)
+        result = evaluate(trained_run, with_broken, **OPTIONS)
+        result.save(tmp_path)
+    finally:
+        (two_actions / "darker" / "broken.mp4").unlink()
+    assert result.hit_at_1 == pytest.approx(16 / 17)
+    assert result.per_class_accuracy.tolist() == pytest.approx([1.0, 8 / 9])
+    assert [entry.item for entry in result.ledger.failures] == ["darker/broken.mp4"]
+    assert result.confusion.sum() == 16
+    assert pq.read_table(tmp_path / "predictions.parquet").to_pylist()[-1]["prediction"] is None
+
+
+def test_can_be_run_again_from_its_file(trained_run, two_actions, tmp_path):
+    manifest = read_folder(two_actions)
+    manifest.write(two_actions / "all.parquet")
+    result = evaluate(trained_run, manifest, **OPTIONS)
+    result.protocol.update(
+        manifest=str(two_actions / "all.parquet"), videos_root=str(manifest.root)
+    )
+    result.save(tmp_path)
+    again, saved = evaluate_again(tmp_path / "result.json", workers=0)
+    assert {name: saved[name] for name in again.numbers()} == again.numbers()
+
+    dataclasses.replace(manifest, rows=manifest.rows[1:]).write(two_actions / "all.parquet")
+    with pytest.raises(ValueError, match="lists other videos than when"):
+        evaluate_again(tmp_path / "result.json", workers=0)
+    changed = json.loads((tmp_path / "result.json").read_text())
+    changed["protocol"]["weights_hash"] = "0"
+    (tmp_path / "result.json").write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match="holds other weights than when"):
+        evaluate_again(tmp_path / "result.json", workers=0)
+    with pytest.raises(ValueError, match=r"is not a result\.json of praxino evaluate"):
+        evaluate_again(trained_run / "config.json")
+
+
+def test_what_cannot_be_measured(trained_run, two_actions):
+    manifest = read_folder(two_actions)
+    with pytest.raises(ValueError, match=r"crops must be one of \(1, 3, 10\), got 4"):
+        evaluate(trained_run, manifest, crops=4)
+    with pytest.raises(ValueError, match="clips must be at least 1, got 0"):
+        evaluate(trained_run, manifest, clips=0)
+    with pytest.raises(ValueError, match="No video is in split 'test'; the manifest has none"):
+        evaluate(trained_run, manifest, split="test")
+    strange = Manifest.from_rows([Row("a.mp4", ("jump",))], ".")
+    with pytest.raises(ValueError, match="does not know 1 of the manifest's 1 classes: jump"):
+        evaluate(trained_run, strange)
+
+
+def test_classes_are_numbered_as_the_model_numbers_them(trained_run, two_actions):
+    manifest = read_folder(two_actions)
+    backwards = dataclasses.replace(manifest, classes=manifest.classes[::-1])
+    assert evaluate(trained_run, backwards, **OPTIONS).hit_at_1 == 1.0
+    only = manifest.select(labels=["darker"])
+    result = evaluate(trained_run, dataclasses.replace(only, classes=("darker",)), **OPTIONS)
+    assert result.classes == ("brighter", "darker")
+    assert (result.hit_at_1, result.mean_class_accuracy) == (1.0, 1.0)
