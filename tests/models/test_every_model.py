@@ -1,0 +1,154 @@
+"""What every model in the table promises, whoever wrote it."""
+
+import copy
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from praxino.layer_table import count_parameters, layer_table
+from praxino.models import MODELS, create_model, list_models
+from praxino.video.clip_spec import ClipSpec
+from praxino.weights import load_strict
+
+ON_2D = {"frames": 2, "size": 32}
+
+# Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
+SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
+    "c3d": ({}, (16, 112, 112)),
+    "early_fusion": (ON_2D, (2, 1, 1)),
+    "early_fusion_mobilenet_v2": (ON_2D, (2, 1, 1)),
+    "early_fusion_resnet18": (ON_2D, (2, 1, 1)),
+    "late_fusion_fc": (ON_2D, (2, 32, 32)),
+    "late_fusion_fc_mobilenet_v2": (ON_2D, (2, 32, 32)),
+    "late_fusion_fc_resnet18": (ON_2D, (2, 32, 32)),
+    "late_fusion_pool": (ON_2D, (1, 1, 1)),
+    "late_fusion_pool_mobilenet_v2": (ON_2D, (1, 1, 1)),
+    "late_fusion_pool_resnet18": (ON_2D, (1, 1, 1)),
+    "r3d_18": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "single_frame": (ON_2D, (1, 1, 1)),
+    "single_frame_mobilenet_v2": (ON_2D, (1, 1, 1)),
+    "single_frame_resnet18": (ON_2D, (1, 1, 1)),
+    "slow_fusion": ({}, (10, 170, 170)),
+    "small_2d": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "small_3d": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "toy_3d": ({}, (4, 4, 4)),
+    "toy_early_fusion": ({}, (20, 4, 4)),
+    "toy_late_fusion": ({}, (1, 4, 4)),
+}
+LARGE = ("c3d", "slow_fusion")
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in list_models()]
+
+
+@functools.cache
+def build(name: str) -> Any:
+    """A model with three classes; shared by the tests, so each leaves it as it was."""
+    torch.manual_seed(0)
+    return create_model(name, 3, **SMALLEST[name][0]).eval()
+
+
+def clips(model: Any, batch: int = 2) -> Tensor:
+    spec = model.clip_spec
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, 3, spec.frames, spec.size, spec.size, generator=generator)
+
+
+def test_every_model_is_tested() -> None:
+    assert sorted(SMALLEST) == list_models()
+    assert list(MODELS) == list_models(), "the table is kept in alphabetical order"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gives_logits_features_head_and_clip_spec(name: str) -> None:
+    model = build(name)
+    clip = clips(model)
+    with torch.no_grad():
+        logits, features = model(clip), model.forward_features(clip)
+    assert logits.shape == (2, 3)
+    assert logits.isfinite().all()
+    assert features.ndim == 5
+    assert features.shape[0] == 2
+    assert isinstance(model.head, nn.Linear)
+    assert isinstance(model.clip_spec, ClipSpec)
+    assert model.clip_spec.inputs == MODELS[name].inputs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_head_is_the_last_word(name: str) -> None:
+    model = copy.deepcopy(build(name))
+    bias = torch.tensor([3.0, -1.0, 0.5])
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(bias)
+        logits = model(clips(model))
+    torch.testing.assert_close(logits, bias.expand(2, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_neighbours_in_the_batch_do_not_matter(name: str) -> None:
+    model = build(name)
+    clip = clips(model)
+    with torch.no_grad():
+        alone, together = model(clip[:1]), model(torch.cat([clip[:1], 100 * clip[1:]]))
+    torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = build(name)
+    loss = cross_entropy(model(clips(model)), torch.tensor([0, 2]))
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    idle = [n for n, g in zip(names, gradients, strict=True) if g is None or not g.any()]
+    assert idle == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_takes_its_smallest_clip(name: str) -> None:
+    model = build(name)
+    with torch.no_grad():
+        logits = model(torch.zeros(1, 3, *SMALLEST[name][1]))
+    assert logits.shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_survive_a_file(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    torch.manual_seed(1)
+    options = json.loads(json.dumps(SMALLEST[name][0]))
+    other: Any = create_model(name, 3, **options).eval()
+    load_strict(other, load_file(tmp_path / "weights.safetensors"), "weights.safetensors")
+    clip = clips(model, batch=1)
+    with torch.no_grad():
+        assert torch.equal(model(clip), other(clip))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_takes_the_clip_it_asks_for(name: str) -> None:
+    """At its default size, on the meta device."""
+    model: Any = create_model(name)
+    rows = layer_table(model)
+    assert rows[0].size == (3, model.clip_spec.frames, model.clip_spec.size, model.clip_spec.size)
+    assert rows[-1].size == (model.head.out_features,)
+    assert sum(row.parameters for row in rows) == count_parameters(model)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_says_what_is_wrong_with_a_clip(name: str) -> None:
+    model = build(name)
+    clip = clips(model, batch=1)
+    with pytest.raises(ValueError, match=r"needs a clip of shape \(B, C, T, H, W\), got \(3, "):
+        model(clip[0])
+    with pytest.raises(ValueError, match=r"needs C=3, got C=7 in a clip of shape \(1, 7, 3, "):
+        model(torch.zeros(1, 7, 3, 8, 8))
+    with pytest.raises(ValueError, match="Are time and channels swapped"):
+        model(torch.zeros(1, 7, 3, 8, 8))
+    with pytest.raises(TypeError, match=r"needs floats, got torch\.uint8"):
+        model(clip.byte())

@@ -1,0 +1,177 @@
+"""Finding, building and loading models by name."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import praxino.models as models
+from praxino.models import create_model, list_models, load_weights, options_of, published_weights
+
+
+def test_list_models_takes_shell_patterns() -> None:
+    assert list_models("toy_*") == ["toy_3d", "toy_early_fusion", "toy_late_fusion"]
+    assert list_models("nothing*") == []
+
+
+def test_every_name_is_a_function_of_the_package() -> None:
+    for name, row in models.MODELS.items():
+        assert getattr(models, name) is row.build
+        assert name in models.__all__
+
+
+def test_an_unknown_name_gets_a_hint() -> None:
+    with pytest.raises(
+        ValueError, match=r"^There is no model named 'r3d_81'\. Did you mean 'r3d_18'\?$"
+    ):
+        create_model("r3d_81")
+    with pytest.raises(ValueError, match=r"no model named 'zzz'\. There is: c3d, early_fusion, "):
+        published_weights("zzz")
+
+
+def test_an_unknown_option_gets_a_hint() -> None:
+    with pytest.raises(
+        TypeError, match=r"^small_3d has no option 'frame'\. Did you mean 'frames'\?$"
+    ):
+        create_model("small_3d", frame=8)
+    with pytest.raises(TypeError, match="single_frame_resnet18 has no option 'backbone'"):
+        create_model("single_frame_resnet18", backbone="vgg16")
+
+
+def test_options_are_named_for_the_command_line() -> None:
+    shared = ["frames", "size", "same_padding", "normalisation"]
+    assert options_of("single_frame") == ["backbone", *shared]
+    assert options_of("late_fusion_fc_resnet18") == ["hidden", *shared]
+    assert options_of("c3d") == []
+
+
+def test_an_option_changes_the_model() -> None:
+    model: Any = create_model("single_frame", 6, backbone="mobilenet_v2", frames=5, size=96)
+    assert model.backbone.out_features == 1280
+    assert (model.clip_spec.frames, model.clip_spec.size) == (5, 96)
+    assert model.clip_spec.resize_short == 110
+
+
+def test_unknown_weights_get_a_hint() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"r3d_18 has no weights 'kinetics', and there is no such file\. "
+        r"Did you mean 'kinetics400'\?",
+    ):
+        create_model("r3d_18", weights="kinetics")
+    with pytest.raises(ValueError, match=r"small_3d has no weights 'imagenet'.* has published any"):
+        create_model("small_3d", weights="imagenet")
+
+
+def test_published_weights_follow_the_backbone() -> None:
+    row = published_weights("single_frame", backbone="vgg16")["imagenet"]
+    assert row.url == "https://download.pytorch.org/models/vgg16-397923af.pth"
+    assert row.sha256_prefix == "397923af"
+    assert row.accuracy == {"top1": 71.592, "top5": 90.382}
+    assert row.mean is None
+    assert published_weights("single_frame", backbone="googlenet")["imagenet"].mean == (0.5,) * 3
+    assert published_weights("toy_3d") == {}
+
+
+def test_kinetics_weights_are_what_torchvision_states() -> None:
+    from torchvision.models.video import R3D_18_Weights
+
+    ours, theirs = published_weights("r3d_18")["kinetics400"], R3D_18_Weights.KINETICS400_V1
+    assert ours.url == theirs.url
+    assert ours.sha256_prefix in theirs.url
+    assert ours.megabytes == theirs.meta["_file_size"]
+    stated = theirs.meta["_metrics"]["Kinetics-400"]
+    assert ours.accuracy == {"top1": stated["acc@1"], "top5": stated["acc@5"]}
+    assert ours.num_classes == len(theirs.meta["categories"])
+
+
+def small(num_classes: int, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    return create_model("small_2d", num_classes)
+
+
+def test_a_file_brings_its_classes(tmp_path: Path) -> None:
+    save_file(small(7).state_dict(), tmp_path / "seven.safetensors")
+    model: Any = create_model("small_2d", weights=tmp_path / "seven.safetensors")
+    assert model.head.out_features == 7
+    assert torch.equal(model.head.weight, small(7).head.weight)
+
+
+def test_other_classes_get_a_new_head_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_file(small(7).state_dict(), tmp_path / "seven.safetensors")
+    with caplog.at_level(logging.INFO, logger="praxino"):
+        model: Any = create_model("small_2d", 3, weights=str(tmp_path / "seven.safetensors"))
+    assert model.head.out_features == 3
+    assert torch.equal(model.features[0][0].weight, small(7).features[0][0].weight)
+    assert caplog.messages == [
+        "small_2d: the weights know 7 classes; a new head for 3 starts at random"
+    ]
+
+
+def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
+    save_file(create_model("small_3d", 5).state_dict(), tmp_path / "other.safetensors")
+    model = small(3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(
+        ValueError,
+        match=r"other\.safetensors does not fit Small2d, 4 differences: features\.0\.0\.weight is "
+        r"\(16, 3, 3, 5, 5\), the model has \(16, 3, 1, 5, 5\); ",
+    ):
+        load_weights(model, "small_2d", tmp_path / "other.safetensors", keep_head=True)
+    assert model.head.out_features == 3
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_file_in_another_layout_is_recognised(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+    from torchvision.models.video import r3d_18
+
+    torch.manual_seed(0)
+    theirs = resnet18(num_classes=9).eval()
+    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
+    ours = create_model("single_frame_resnet18", weights=tmp_path / "resnet18.pth").eval()
+    frames = torch.randn(2, 3, 1, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(ours(frames), theirs(frames[:, :, 0]))
+        torch.save({"state_dict": r3d_18(num_classes=4).state_dict()}, tmp_path / "r3d.pth")
+    assert create_model("r3d_18", weights=tmp_path / "r3d.pth").head.out_features == 4  # type: ignore[union-attr]
+
+
+def test_late_fusion_with_a_hidden_layer_starts_from_the_maps(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    theirs = resnet18()
+    save_file(theirs.state_dict(), tmp_path / "r.safetensors")
+    model: Any = create_model(
+        "late_fusion_fc_resnet18", 5, frames=2, size=32, weights=tmp_path / "r.safetensors"
+    )
+    assert torch.equal(
+        model.backbone.features.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight
+    )
+    assert model.head.out_features == 5
+
+
+def test_published_normalisation_replaces_the_models_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "googlenet.safetensors"
+    model: Any = create_model("single_frame", backbone="googlenet")
+    save_file(model.state_dict(), file)
+    row = published_weights("single_frame", backbone="googlenet")["imagenet"]
+    monkeypatch.setattr(models, "fetch", lambda weights: file)
+    monkeypatch.setitem(models.MODELS["single_frame"].layouts, "torchvision", lambda s, m: s)
+    load_weights(model, "single_frame", row)
+    assert model.clip_spec.mean == (0.5, 0.5, 0.5)
+
+
+def test_an_unknown_layout_gets_a_hint() -> None:
+    with pytest.raises(
+        ValueError, match=r"c3d cannot read weights of 'mmaction'\. Did you mean 'mma"
+    ):
+        models.convert_state_dict({}, source="mmaction", name="c3d", model=create_model("toy_3d"))
