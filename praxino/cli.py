@@ -5,6 +5,7 @@ Nothing here imports torch before a command runs, so that `--help` is quick.
 
 import dataclasses
 import glob
+import inspect
 import json
 import logging
 import os
@@ -505,6 +506,59 @@ def pointlight(
         folder, variant=variant, videos_per_class=videos_per_class, seed=seed
     )
     out.print(f"Wrote {manifest}", soft_wrap=True, highlight=False)
+
+
+@data.command(name="import")
+def import_(
+    name: str,
+    /,
+    *annotations: Path,
+    videos: Path,
+    to: Path,
+    split: int | None = None,
+    test: str | None = None,
+    num_classes: int | None = None,
+) -> None:
+    """Turn a benchmark's official files into a manifest.
+
+    Args:
+        name: ucf101, hmdb51, kth, kinetics or ut_interaction.
+        annotations: the official files or folder; ut_interaction needs none.
+        videos: the folder of the videos.
+        to: the manifest to write, .parquet or .csv.
+        split: which official split (ucf101, hmdb51).
+        test: the set to test on, set1 or set2; the other is trained on (ut_interaction).
+        num_classes: 400, 600 or 700 (kinetics).
+    """
+    from praxino.datasets import READERS
+    from praxino.datasets.ut_interaction import cross_set
+
+    if name not in READERS:
+        raise ValueError(f"There is no reader named {name!r}.{did_you_mean(name, READERS)}")
+    options = {"split": split, "num_classes": num_classes}
+    given = {key: value for key, value in options.items() if value is not None}
+    known = inspect.signature(READERS[name]).parameters
+    for option in given:
+        if option not in known:
+            raise ValueError(f"The reader of {name} has no option --{option.replace('_', '-')}.")
+    if len(annotations) > 1:
+        raise ValueError(f"{name} reads one file or folder, got {len(annotations)}.")
+    if not annotations and name != "ut_interaction":
+        raise ValueError(f"{name} needs the official annotation file or folder after its name.")
+    manifest = READERS[name](annotations[0] if annotations else None, videos, **given)
+    if test is not None:
+        if name != "ut_interaction":
+            raise ValueError(f"The reader of {name} has no option --test.")
+        manifest = cross_set(manifest, test)
+    listed = len(manifest)
+    manifest, sentence = manifest.drop_missing()
+    if not len(manifest):
+        raise ValueError(f"None of the {listed} videos that {name} lists is in {videos}.")
+    inside = videos.resolve().is_relative_to(to.resolve().parent)
+    manifest.write(to, keep_root=not inside)
+    out.print(sentence, highlight=False, soft_wrap=True)
+    hint = "" if inside else f" (its videos: --data.videos {videos})"
+    out.print(f"Wrote {to}{hint}", highlight=False, soft_wrap=True)
 
 
 @app.command

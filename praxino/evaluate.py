@@ -107,6 +107,7 @@ def evaluate(
         "sampling": spec.sampling,
         "resize_short": spec.resize_short,
         "size": spec.size,
+        "fit": spec.fit,
         "decoder": "pyav",
         "split": split,
         "videos": len(chosen),

@@ -105,7 +105,8 @@ def _meta_clips(model: nn.Module, clip_shape: tuple[int, int, int, int] | None) 
     channels, *rest = clip_shape
     inputs = 1 if spec is None else len(spec.inputs)
     widths = [channels] if inputs == 1 else [CHANNELS[name] for name in spec.inputs]
-    return [torch.empty(1, width, *rest, device="meta") for width in widths]
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    return [torch.empty(1, width, *rest, dtype=dtype, device="meta") for width in widths]
 
 
 @contextmanager

@@ -55,6 +55,7 @@ class ClipConfig:
         stride_frames: every n-th frame of the video instead.
         size: pixels of the square that enters the model.
         resize_short: pixels of the short side before cropping.
+        fit: crop a square, or stretch the whole picture into one.
     """
 
     frames: int | None = None
@@ -62,6 +63,7 @@ class ClipConfig:
     stride_frames: int | None = None
     size: int | None = None
     resize_short: int | None = None
+    fit: Literal["crop", "stretch"] | None = None
 
 
 @dataclass(frozen=True)

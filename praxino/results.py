@@ -161,11 +161,14 @@ class Evaluation:
         """The protocol in a line, to stand beside every number."""
         said = self.protocol
         crops = {1: "centre crop", 3: "3 crops", 10: "10 crops"}[said["crops"]]
+        pixels = f"short side {said['resize_short']} -> {said['size']} px"
+        if said["fit"] == "stretch":
+            crops, pixels = "whole picture", f"stretched to {said['size']} px"
         split = f"split {said['split']}" if said["split"] else "all rows"
         clips = f"{said['clips']} clip" + ("s" if said["clips"] > 1 else "")
         return (
             f"{said['videos']} videos ({split}), {clips} x {crops}, {said['sampling']}, "
-            f"short side {said['resize_short']} -> {said['size']} px, {said['decoder']}, "
+            f"{pixels}, {said['decoder']}, "
             f"manifest {said['manifest_hash'][:8]}, weights {said['weights_hash'][:8]}"
         )
 

@@ -165,7 +165,8 @@ def train(
     listener.said(
         f"{len(train_set)} training and {len(val_set) if val_set else 0} validation videos, "
         f"{checkpoint.classes_line(everything.classes)}; {config.model.name} on "
-        f"{accelerator.device.type}, batch {batch_size}, {precision}."
+        f"{accelerator.device.type}, batch {batch_size}, "
+        f"{'float32' if precision == 'no' else precision}."
     )
     ledger = Ledger()
     writer = SummaryWriter(str(run))

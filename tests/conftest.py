@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: numbered videos, and the lab's real material where it is present."""
+"""Fixtures shared by all tests: small videos, and the lab's real material where it is present."""
 
 import os
 
@@ -12,6 +12,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# Machines are shared: a slow example is no failure, and a failure must come again.
+settings.register_profile("praxino", deadline=None, derandomize=True)
+settings.load_profile("praxino")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -43,7 +48,7 @@ def lab_oracles() -> Path:
 
 @pytest.fixture(scope="session")
 def numbered_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 grey frames of value `4 * i`, 64 x 48 at 25 fps, so that a test sees which frame it got."""
+    """60 grey frames of value `4 * i`, 64 x 48 at 25 fps: a test sees which frame it got."""
     path = tmp_path_factory.mktemp("videos") / "numbered.mp4"
     write_numbered_video(path)
     return path
@@ -91,3 +96,29 @@ def write_frames(path: Path, frames: np.ndarray, rate: int = 10) -> None:
         for pixels in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def trained_run(two_actions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose small model tells `two_actions` apart."""
+    from praxino.recipe import DataConfig, ModelConfig, OptimConfig, TrainConfig
+    from praxino.train import train
+    from praxino.video.augmentation import Augmentation
+
+    config = TrainConfig(
+        data=DataConfig(str(two_actions), val_fraction=0.25, workers=0),
+        model=ModelConfig("small_3d", {"frames": 8, "size": 32}, weights=None),
+        augmentation=Augmentation(crop="random"),
+        optim=OptimConfig(lr=0.003),
+        epochs=15,
+        batch_size=4,
+    )
+    return train(config, tmp_path_factory.mktemp("runs") / "two_actions")
+
+
+@pytest.fixture
+def broken_video(tmp_path: Path) -> Path:
+    """A file that is called a video and is none."""
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(b"this is not a video" * 100)
+    return path

@@ -27,6 +27,7 @@ from praxino.models.early_fusion import (
     early_fusion_mobilenet_v2,
     early_fusion_resnet18,
 )
+from praxino.models.frame_difference import frame_difference
 from praxino.models.late_fusion import LAYOUTS_FC as LATE_FUSION_FC_LAYOUTS
 from praxino.models.late_fusion import (
     late_fusion_fc,
@@ -58,6 +59,7 @@ __all__ = [
     "early_fusion",
     "early_fusion_mobilenet_v2",
     "early_fusion_resnet18",
+    "frame_difference",
     "late_fusion_fc",
     "late_fusion_fc_mobilenet_v2",
     "late_fusion_fc_resnet18",
@@ -110,6 +112,7 @@ class ModelRow:
 
 
 _KARPATHY = "Karpathy et al., Large-scale Video Classification with CNNs, CVPR 2014"
+_TSN = "after Wang et al., Temporal Segment Networks, ECCV 2016"
 _C3D = "Tran et al., Learning Spatiotemporal Features with 3D Convolutional Networks, ICCV 2015"
 _R3D = "Tran et al., A Closer Look at Spatiotemporal Convolutions, CVPR 2018"
 _JI = "after Ji et al., 3D CNNs for Human Action Recognition, TPAMI 2013"
@@ -129,6 +132,9 @@ MODELS: dict[str, ModelRow] = {
         early_fusion_mobilenet_v2, EARLY_FUSION_LAYOUTS, "mobilenet_v2"
     ),
     "early_fusion_resnet18": _on_2d(early_fusion_resnet18, EARLY_FUSION_LAYOUTS, "resnet18"),
+    "frame_difference": ModelRow(
+        frame_difference, _TSN, 2016, backbone="mobilenet_v2", layouts=FRAME_LAYOUTS
+    ),
     "late_fusion_fc": _on_2d(late_fusion_fc, LATE_FUSION_FC_LAYOUTS, "resnet18"),
     "late_fusion_fc_mobilenet_v2": _on_2d(
         late_fusion_fc_mobilenet_v2, LATE_FUSION_FC_LAYOUTS, "mobilenet_v2"

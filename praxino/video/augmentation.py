@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-CROPS = ("random_resized", "random", "multi_scale_corner", "centre")
+CROPS = ("random_resized", "random_sides", "random", "multi_scale_corner", "centre")
 
 
 @dataclass(frozen=True)
@@ -11,11 +11,13 @@ class Augmentation:
     """How training clips are varied. The numbers of frames and pixels stand in `ClipSpec`.
 
     Args:
-        crop: "random_resized" (Inception), "random" (a square of the model's size from the resized
-            clip; C3D), "multi_scale_corner" (TSN), or "centre" (no variation).
+        crop: "random_resized" (Inception), "random_sides" (a share of each side), "random" (a
+            square of the model's size from the resized clip; C3D), "multi_scale_corner" (TSN), or
+            "centre" (no variation).
         scale: the share of the picture's area that a "random_resized" crop keeps. ImageNet's 0.08
             would often cut the action out.
         ratio: width over height of a "random_resized" crop before it is made square.
+        sides: least and largest share of each side that a "random_sides" crop keeps.
         corner_scales: sides of a "multi_scale_corner" crop, as shares of the short side.
         flip_probability: of mirroring left and right. See `FlipPairs` for classes that swap.
         brightness: strength s gives a factor from [1 - s, 1 + s], drawn once per clip.
@@ -27,6 +29,7 @@ class Augmentation:
     crop: str = "random_resized"
     scale: tuple[float, float] = (0.5, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    sides: tuple[float, float] = (0.7, 1.0)
     corner_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     flip_probability: float = 0.5
     brightness: float = 0.0
@@ -41,6 +44,7 @@ class Augmentation:
             raise ValueError(f"flip_probability must be in [0, 1], got {self.flip_probability}.")
         _check_range("scale", self.scale, limit=1.0)
         _check_range("ratio", self.ratio)
+        _check_range("sides", self.sides, limit=1.0)
         if not self.corner_scales or not all(0 < scale <= 1 for scale in self.corner_scales):
             raise ValueError(f"corner_scales must be in (0, 1], got {self.corner_scales}.")
         check_jitter(self.brightness, self.contrast, self.saturation, self.hue)

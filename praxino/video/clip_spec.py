@@ -1,6 +1,7 @@
 """What a model wants to be fed: the contract between models and the video road."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 CHANNELS = {"rgb": 3, "flow": 2, "rgb_difference": 3, "warped_flow": 2}
 
@@ -24,6 +25,8 @@ class ClipSpec:
         mean: per channel, for values in [0, 1].
         std: per channel, for values in [0, 1].
         inputs: what streams the model takes, in the order of `forward`'s arguments.
+        fit: how a picture becomes a square: "crop" cuts it out of the resized picture, "stretch"
+            squeezes the whole picture into it, so that nothing at the sides is lost.
     """
 
     frames: int
@@ -34,6 +37,7 @@ class ClipSpec:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     inputs: tuple[str, ...] = ("rgb",)
+    fit: Literal["crop", "stretch"] = "crop"
 
     def __post_init__(self) -> None:
         if self.frames_per_second is not None and self.stride_frames is not None:
@@ -50,6 +54,8 @@ class ClipSpec:
                 f"A crop of size={self.size} does not fit a short side of "
                 f"resize_short={self.resize_short} pixels."
             )
+        if self.fit not in ("crop", "stretch"):
+            raise ValueError(f"fit is 'crop' or 'stretch', not {self.fit!r}.")
         unknown = [name for name in self.inputs if name not in CHANNELS]
         if unknown:
             raise ValueError(f"Unknown input {unknown[0]!r}; the inputs are {', '.join(CHANNELS)}.")

@@ -48,6 +48,10 @@ def train_transform(
     clip = _as_clip(frames)
     if augmentation.crop == "random_resized":
         clip = random_resized_crop(clip, spec.size, rng, augmentation.scale, augmentation.ratio)
+    elif augmentation.crop == "random_sides":
+        clip = random_sides_crop(clip, spec.size, rng, augmentation.sides)
+    elif spec.fit == "stretch":
+        clip = stretch(clip, spec.size)
     else:
         clip = resize_short(clip, spec.resize_short)
         if augmentation.crop == "random":
@@ -74,6 +78,8 @@ def train_transform(
 def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Tensor:  # noqa: PT028
     """The fixed views of a clip, for evaluation: resized to `spec.resize_short`, then cropped.
 
+    Where `spec.fit` is "stretch", the one view is the whole picture, made square.
+
     Args:
         frames: (T, H, W, C) uint8 as decoded, of any size.
         spec: the sizes and normalisation that the model wants.
@@ -85,6 +91,13 @@ def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Ten
     Raises:
         ValueError: frames of another kind, or another number of crops.
     """
+    if spec.fit == "stretch":
+        if crops != 1:
+            raise ValueError(
+                f"A clip that is stretched has one view, the whole picture; got crops={crops}."
+            )
+        views = stretch(_as_clip(frames), spec.size)[None]
+        return _normalise_in_place(_to_float(views), spec.mean, spec.std)
     clip = resize_short(_as_clip(frames), spec.resize_short)
     if crops == 1:
         views = centre_crop(clip, spec.size)[None]
@@ -286,6 +299,36 @@ def random_resized_crop(
     box_height = min(height, max(1, round(width / ratio[0])))
     top, left = (height - box_height) // 2, (width - box_width) // 2
     return _resize(clip[..., top : top + box_height, left : left + box_width], size, size)
+
+
+def random_sides_crop(
+    clip: Tensor, size: int, rng: np.random.Generator, sides: tuple[float, float] = (0.7, 1.0)
+) -> Tensor:
+    """A random share of the width and another of the height, stretched to a square.
+
+    Unlike `random_resized_crop`, the shape of the box follows the picture's, so a wide picture
+    keeps what is at its sides. Goes with `ClipSpec.fit = "stretch"`.
+
+    Args:
+        clip: (C, T, H, W), uint8 or float.
+        size: of the result, in pixels; the box may be smaller.
+        rng: where the randomness comes from.
+        sides: least and largest share of each side.
+
+    Returns:
+        (C, T, size, size).
+    """
+    height, width = clip.shape[-2:]
+    box_height = max(1, round(height * rng.uniform(*sides)))
+    box_width = max(1, round(width * rng.uniform(*sides)))
+    top = int(rng.integers(height - box_height + 1))
+    left = int(rng.integers(width - box_width + 1))
+    return _resize(clip[..., top : top + box_height, left : left + box_width], size, size)
+
+
+def stretch(clip: Tensor, size: int) -> Tensor:
+    """The whole picture as a square of `size` pixels: (C, T, H, W) to (C, T, size, size)."""
+    return _resize(clip, size, size)
 
 
 def multi_scale_corner_crop(

@@ -24,7 +24,9 @@ from praxino.video.transforms import (
     normalise,
     random_crop,
     random_resized_crop,
+    random_sides_crop,
     resize_short,
+    stretch,
     ten_crops,
     test_views,
     three_crops,
@@ -416,8 +418,44 @@ def test_augmentation_survives_json():
     again = Augmentation(**json.loads(json.dumps(dataclasses.asdict(augmentation))))
     assert dataclasses.asdict(again) == {
         **dataclasses.asdict(augmentation),
-        **{name: list(getattr(augmentation, name)) for name in ("scale", "ratio", "corner_scales")},
+        **{
+            name: list(getattr(augmentation, name))
+            for name in ("scale", "ratio", "sides", "corner_scales")
+        },
     }
+
+
+# --- The whole picture, made square ---
+
+
+def test_a_stretched_view_is_the_whole_picture():
+    frames = noise(2, 60, 120)
+    spec = dataclasses.replace(SPEC, fit="stretch")
+    views = test_views(frames, spec)
+    assert views.shape == (1, 3, 2, spec.size, spec.size)
+    expected = normalise(stretch(to_clip(frames), spec.size), spec.mean, spec.std)
+    torch.testing.assert_close(views[0], expected, atol=0.02, rtol=0)
+    with pytest.raises(ValueError, match="has one view, the whole picture; got crops=3"):
+        test_views(frames, spec, 3)
+
+
+def test_training_without_a_crop_stretches_too():
+    frames = noise(2, 60, 120)
+    spec = dataclasses.replace(SPEC, fit="stretch")
+    still = Augmentation(crop="centre", flip_probability=0.0)
+    clip = train_transform(frames, spec, np.random.default_rng(0), still)
+    torch.testing.assert_close(clip, test_views(frames, spec)[0])
+
+
+def test_random_sides_keep_their_share_of_each_side():
+    ramp = torch.arange(100.0).expand(1, 1, 40, 100).contiguous()  # every pixel tells its column
+    for seed in range(50):
+        box = random_sides_crop(ramp, 20, np.random.default_rng(seed), (0.5, 0.5))
+        assert box.shape == (1, 1, 20, 20)
+        width = (box[0, 0, 0, -1] - box[0, 0, 0, 0]) * 20 / 19
+        assert width == pytest.approx(50, abs=2.6)
+    whole = random_sides_crop(ramp, 20, np.random.default_rng(0), (1.0, 1.0))
+    torch.testing.assert_close(whole, stretch(ramp, 20))
 
 
 # --- What is refused ---
@@ -466,7 +504,7 @@ def test_augmentation_survives_json():
         (lambda: Augmentation(contrast=-1.0), r"contrast must be at least 0, got -1.0"),
         (
             lambda: Augmentation(crop="center"),
-            r"There is no crop='center'; the choices are random_resized, random, multi_scale_corn",
+            r"There is no crop='center'; the choices are random_resized, random_sides, random, mu",
         ),
         (lambda: Augmentation(flip_probability=1.5), r"must be in \[0, 1\], got 1.5"),
         (
