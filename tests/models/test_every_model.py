@@ -25,6 +25,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "early_fusion": (ON_2D, (2, 1, 1)),
     "early_fusion_mobilenet_v2": (ON_2D, (2, 1, 1)),
     "early_fusion_resnet18": (ON_2D, (2, 1, 1)),
+    "frame_difference": ({"frames": 4, "size": 32}, (4, 1, 1)),
     "late_fusion_fc": (ON_2D, (2, 32, 32)),
     "late_fusion_fc_mobilenet_v2": (ON_2D, (2, 32, 32)),
     "late_fusion_fc_resnet18": (ON_2D, (2, 32, 32)),
@@ -42,8 +43,9 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "toy_early_fusion": ({}, (20, 4, 4)),
     "toy_late_fusion": ({}, (1, 4, 4)),
 }
-LARGE = ("c3d", "slow_fusion")
-NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in list_models()]
+# Large ones, and those that only give a default of `early_fusion` and the like another name.
+LATER = ("c3d", "slow_fusion", *list_models("*_fusion_*resnet18"), *list_models("*_mobilenet_v2"))
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in LATER else n for n in list_models()]
 
 
 @functools.cache
@@ -133,7 +135,8 @@ def test_weights_survive_a_file(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list_models())
 def test_takes_the_clip_it_asks_for(name: str) -> None:
     """At its default size, on the meta device."""
-    model: Any = create_model(name)
+    with torch.device("meta"):
+        model: Any = create_model(name)
     rows = layer_table(model)
     assert rows[0].size == (3, model.clip_spec.frames, model.clip_spec.size, model.clip_spec.size)
     assert rows[-1].size == (model.head.out_features,)
