@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from praxino import __version__
@@ -34,12 +33,17 @@ from praxino.errors import (
     VideoError,
 )
 from praxino.ledger import Ledger
-from praxino.recipe import TrainConfig, from_json, load_recipe, tiny
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from praxino.recipe import TrainConfig
 
 app = App(
     name="praxino",
     version=__version__,
     help="Names the actions in a video. Train, evaluate and predict, from a folder of clips.",
+    help_format="plaintext",  # Markdown would cost a third of the start-up time
 )
 data = App(name="data", help="Make, import and inspect labelled videos.")
 app.command(data)
@@ -202,17 +206,20 @@ Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 @app.command(help_flags=[])
 def train(*tokens: Tokens) -> int:
     """Train a model on a folder of class folders, a manifest, or as a recipe says."""
-    return _train_command("train", list(tokens), TrainConfig())
+    return _train_command("train", list(tokens))
 
 
 @app.command(help_flags=[])
 def baseline(*tokens: Tokens) -> int:
     """Train the single-frame model first: what can be known from how things look?"""
-    return _train_command("baseline", list(tokens), TrainConfig())
+    return _train_command("baseline", list(tokens))
 
 
-def _train_command(command: str, arguments: list[str], base: TrainConfig) -> int:
+def _train_command(command: str, arguments: list[str]) -> int:
     """Parse with the recipe's own values as defaults, so that a flag changes a single setting."""
+    from praxino.recipe import TrainConfig, from_json, load_recipe
+
+    base = TrainConfig()  # its model is the single-frame CNN
     source = next((word for word in arguments if not word.startswith("-")), "")
     if ".py:" in source:
         base = load_recipe(source)
@@ -227,8 +234,9 @@ def _train_command(command: str, arguments: list[str], base: TrainConfig) -> int
     return _train(config, run, resume)
 
 
-def _parse_training(command: str, arguments: list[str], base: TrainConfig) -> Any:
+def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> Any:
     """The config, the run folder, and whether to resume; or an exit code after `--help`."""
+    from praxino.recipe import tiny
 
     def train(
         source: str,
@@ -238,7 +246,7 @@ def _parse_training(command: str, arguments: list[str], base: TrainConfig) -> An
         resume: bool = False,
         tiny_: Annotated[bool, Parameter(name="--tiny", negative="")] = False,
         config: Any = None,
-    ) -> tuple[TrainConfig, Path, bool]:
+    ) -> Any:
         """Train a model on a folder of class folders, a manifest, or as a recipe says.
 
         Args:
@@ -297,7 +305,7 @@ def _as_config(base: Any, parsed: Any) -> Any:
     return dataclasses.replace(base, **values)
 
 
-def _train(config: TrainConfig, run: Path, resume: bool) -> int:
+def _train(config: "TrainConfig", run: Path, resume: bool) -> int:
     from praxino.train import train as run_training
 
     with _training_progress() as listener:
@@ -335,13 +343,7 @@ def _training_progress() -> Iterator[Any]:
             epoch=lambda epoch: print(line(epoch), file=sys.stderr, flush=True),
         )
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
+    with _progress_bar() as bar:
         task = bar.add_task("starting", total=None)
 
         def step(epoch: int, done: int, steps: int, loss: float) -> None:
@@ -437,10 +439,28 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
     if not err.is_terminal:
         yield None
         return
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with _progress_bar() as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, count: bar.update(task, completed=done, total=count)
+
+
+def _progress_bar() -> "Progress":
+    """A bar on standard error that is gone when the work is done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=err, transient=True)
 
 
 def _print_counts(ledger: Ledger) -> None:
