@@ -29,6 +29,7 @@ from praxino.models.early_fusion import (
 )
 from praxino.models.frame_difference import frame_difference
 from praxino.models.late_fusion import LAYOUTS_FC as LATE_FUSION_FC_LAYOUTS
+from praxino.models.late_fusion import LAYOUTS_POOL as LATE_FUSION_POOL_LAYOUTS
 from praxino.models.late_fusion import (
     late_fusion_fc,
     late_fusion_fc_mobilenet_v2,
@@ -140,7 +141,7 @@ MODELS: dict[str, ModelRow] = {
         late_fusion_fc_mobilenet_v2, LATE_FUSION_FC_LAYOUTS, "mobilenet_v2"
     ),
     "late_fusion_fc_resnet18": _on_2d(late_fusion_fc_resnet18, LATE_FUSION_FC_LAYOUTS, "resnet18"),
-    "late_fusion_pool": _on_2d(late_fusion_pool, FRAME_LAYOUTS, "resnet18"),
+    "late_fusion_pool": _on_2d(late_fusion_pool, LATE_FUSION_POOL_LAYOUTS, "resnet18"),
     "late_fusion_pool_mobilenet_v2": _on_2d(
         late_fusion_pool_mobilenet_v2, FRAME_LAYOUTS, "mobilenet_v2"
     ),

@@ -8,7 +8,8 @@ Differs from the paper: any 2D network of torchvision, on every frame of the cli
 has its AlexNet on two frames 15 apart.
 """
 
-from typing import Unpack
+from collections.abc import Callable
+from typing import Literal, Unpack
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -22,14 +23,38 @@ from praxino.models.backbone_2d import (
 from praxino.models.clip_shape import check_clip
 from praxino.weights import State
 
+Pool = Literal["average", "max", "sum"]
+POOLS: dict[Pool, Callable[[Tensor], Tensor]] = {  # (B, T, D) -> (B, D), in no order of the frames
+    "average": lambda vectors: vectors.mean(dim=1),
+    "max": lambda vectors: vectors.amax(dim=1),
+    "sum": lambda vectors: vectors.sum(dim=1),
+}
+
 
 class LateFusionPool(nn.Module):
-    """Average the frames' vectors, then classify; see `late_fusion_pool` for the arguments."""
+    """Pool the frames' vectors, then classify; see `late_fusion_pool` for the arguments."""
 
-    def __init__(self, num_classes: int, *, backbone: str, **options: Unpack[FrameOptions]) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        backbone: str,
+        pool: Pool = "average",
+        hidden: int = 0,
+        **options: Unpack[FrameOptions],
+    ) -> None:
         super().__init__()
+        if pool not in POOLS:
+            raise ValueError(f"pool is one of {', '.join(POOLS)}, not {pool!r}.")
+        self.pool = POOLS[pool]
         self.backbone = Backbone2d(backbone, same_padding=options.get("same_padding", False))
-        self.head = nn.Linear(self.backbone.out_features, num_classes)
+        features = self.backbone.out_features
+        self.hidden = (
+            nn.Sequential(nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Dropout(0.5))
+            if hidden
+            else nn.Identity()
+        )
+        self.head = nn.Linear(hidden or features, num_classes)
         self.clip_spec = frame_clip_spec(options)
 
     def forward_features(self, clip: Tensor) -> Tensor:
@@ -47,7 +72,7 @@ class LateFusionPool(nn.Module):
             `(B, K)` logits.
         """
         vectors = self.backbone.vectors(self.forward_features(clip))  # (B, T, D)
-        logits: Tensor = self.head(vectors.mean(dim=1))
+        logits: Tensor = self.head(self.hidden(self.pool(vectors)))
         return logits
 
 
@@ -91,16 +116,24 @@ class LateFusionFc(nn.Module):
 
 
 def late_fusion_pool(
-    num_classes: int = 1000, *, backbone: str = "resnet18", **options: Unpack[FrameOptions]
+    num_classes: int = 1000,
+    *,
+    backbone: str = "resnet18",
+    pool: Pool = "average",
+    hidden: int = 0,
+    **options: Unpack[FrameOptions],
 ) -> LateFusionPool:
     """Late fusion with pooling on any 2D network of torchvision.
 
     Args:
         num_classes: K.
         backbone: a classification network of torchvision, for example `convnext_tiny`.
+        pool: how the frames' vectors become one.
+        hidden: units of a layer between pooling and classifier; 0: none. Published weights then
+            fill the backbone only.
         **options: see `FrameOptions`; any T can be fed.
     """
-    return LateFusionPool(num_classes, backbone=backbone, **options)
+    return LateFusionPool(num_classes, backbone=backbone, pool=pool, hidden=hidden, **options)
 
 
 def late_fusion_pool_resnet18(
@@ -162,4 +195,15 @@ def from_torchvision_maps(state: State, model: nn.Module) -> State:
     return maps | own
 
 
+def from_torchvision_vectors(state: State, model: nn.Module) -> State:
+    """Rename a torchvision network; a hidden layer, which it has not, and its head stay."""
+    found = from_torchvision(state, model)
+    own = {name: value for name, value in model.state_dict().items() if name[:7] == "hidden."}
+    if not own:
+        return found
+    heads = {name: value for name, value in model.state_dict().items() if name[:5] == "head."}
+    return found | own | heads
+
+
+LAYOUTS_POOL = {"torchvision": from_torchvision_vectors}
 LAYOUTS_FC = {"torchvision": from_torchvision_maps}
