@@ -1,7 +1,7 @@
 """Save, load, resume. A checkpoint remembers its model's name, options, clip spec and classes.
 
 Everything is safetensors and JSON, and nothing is ever unpickled. A training state is a new folder
-each time, and the pointer to it is written last, so that a kill at any moment leaves a whole one.
+each time, which gets its name when it is whole, so that a kill at any moment leaves a whole one.
 """
 
 import dataclasses
@@ -135,6 +135,10 @@ class Progress:
         loss_sum: of the epoch under way.
         hits: training clips classified correctly in the epoch under way.
         clips: training clips seen in the epoch under way.
+        spans: training clips seen since the start.
+        span_seconds: how long their labelled spans were, summed.
+        bad: what was wrong with videos that could not be read, or not completely: for each one
+            the arguments of its line in the ledger.
     """
 
     epoch: int = 0
@@ -143,6 +147,9 @@ class Progress:
     loss_sum: float = 0.0
     hits: int = 0
     clips: int = 0
+    spans: int = 0
+    span_seconds: float = 0.0
+    bad: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
 
 def save_state(
@@ -168,7 +175,6 @@ def save_state(
     write_text(building / "state.json", json.dumps(said))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(building, folder)
-    write_text(run / "state" / "latest", folder.name)
     for old in _states(run)[:-KEPT_STATES]:
         shutil.rmtree(old, ignore_errors=True)
 

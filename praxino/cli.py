@@ -72,6 +72,11 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), EXIT_SOME_ITEMS_FAILED)
     except (ValueError, TypeError) as error:
         return _fail(str(error), EXIT_USAGE)
+    except RuntimeError as error:
+        # Out of memory, and workers that died of it, are the machine's; the rest is our mistake.
+        if type(error).__name__ == "OutOfMemoryError" or "DataLoader worker" in str(error):
+            return _fail(str(error), EXIT_ENVIRONMENT)
+        raise
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
 
@@ -134,21 +139,28 @@ def predict(
     record = Ledger()
     results: list[Recognition] = []
     # Drawn scores follow time, so saving needs the whole video looked at.
-    every = every or (1.0 if save is not None else None)
+    if every is None and save is not None:
+        every = 1.0
+    # What is asked for on standard output must be alone there.
+    table = err if "-" in (str(json_), str(csv)) else out
     for path in paths:
         name = str(path)
         try:
             result = recognise(path, network, clips=clips, every_seconds=every, device=device)
             if save is not None:
                 target = _free_name(save, path.stem) if len(paths) > 1 else save
-                out.print(f"Wrote {result.save(target)}", soft_wrap=True, highlight=False)
+                err.print(f"Wrote {result.save(target)}", soft_wrap=True, highlight=False)
         except VideoError as error:
             record.failed(name, error)
             _fail(str(error), EXIT_SOME_ITEMS_FAILED)
             continue
-        record.ok(name)
+        if result.short is None:
+            record.ok(name)
+        else:
+            record.partial(name, *result.short)
+            _fail(f"{path.name}: only {record.entries[name].message}.", EXIT_OK)
         results.append(result)
-        out.print(_top_table(result, top))
+        table.print(_top_table(result, top))
     if json_ is not None:
         _write(json_, json.dumps([one.to_dict() for one in results], indent=2, ensure_ascii=False))
     if csv is not None:
@@ -156,7 +168,7 @@ def predict(
     if ledger is not None:
         record.write(ledger)
     if len(paths) > 1:
-        _print_counts(record)
+        _print_counts(record, table)
     return record.exit_code
 
 
@@ -220,9 +232,9 @@ def _train_command(command: str, arguments: list[str]) -> int:
     from praxino.recipe import TrainConfig, from_json, load_recipe
 
     base = TrainConfig()  # its model is the single-frame CNN
-    source = next((word for word in arguments if not word.startswith("-")), "")
-    if ".py:" in source:
-        base = load_recipe(source)
+    recipe = next((word for word in arguments if word[:1] != "-" and ".py:" in word), None)
+    if recipe is not None:
+        base = load_recipe(recipe)
     parsed = _parse_training(command, arguments, base)
     if isinstance(parsed, int):  # the help was asked for
         return parsed
@@ -366,7 +378,7 @@ def evaluate(
     videos: Path | None = None,
     split: str = "test",
     clips: int = 10,
-    crops: Literal[1, 3, 10] = 3,
+    crops: Literal[1, 3, 10] | None = None,
     output: Path | None = None,
     workers: int | None = None,
     device: str | None = None,
@@ -379,7 +391,8 @@ def evaluate(
         videos: where the videos are, if not beside the manifest.
         split: which rows; "all" takes every row.
         clips: clips per video, evenly spread.
-        crops: crops per clip: 1 centre, 3 along the long side, 10 corners and mirrored.
+        crops: crops per clip: 1 centre, 3 along the long side, 10 corners and mirrored; 3 unless
+            the model looks at the whole picture.
         output: where to write predictions, confusion matrix and report; the run folder.
         workers: loader processes.
         device: cpu or cuda; the GPU if there is one.
@@ -410,7 +423,6 @@ def evaluate(
             device=device,
             progress=progress,
         )
-    result.protocol.update(manifest=str(data.resolve()), videos_root=str(manifest.root))
     folder = output or (run if run.is_dir() else run.parent)
     result.save(folder)
     write_report(folder, result)
@@ -463,9 +475,9 @@ def _progress_bar() -> "Progress":
     return Progress(*columns, console=err, transient=True)
 
 
-def _print_counts(ledger: Ledger) -> None:
+def _print_counts(ledger: Ledger, console: Console = out) -> None:
     counts = ", ".join(f"{number} {status}" for status, number in ledger.counts.items() if number)
-    out.print(f"{len(ledger.entries)} videos: {counts}", highlight=False)
+    console.print(f"{len(ledger.entries)} videos: {counts}", highlight=False)
 
 
 # --- models --------------------------------------------------------------------------------------

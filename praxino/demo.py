@@ -89,7 +89,6 @@ def run_demo(folder: str | Path, console: Console) -> dict[str, dict[str, Answer
             train(config, run, listener=Listener(epoch=lambda epoch: say(_line(epoch))))
             # The last epoch, not the best: with so few validation videos "best" is mostly luck.
             result = evaluate(run / LAST, manifest, split="test", clips=1, crops=1)
-            result.protocol.update(manifest=str(manifest_path), videos_root=str(manifest.root))
             result.save(run)
             write_report(run, result)
             answers[model] |= answer_questions(result.scores, result.labels, manifest.classes)

@@ -36,10 +36,3 @@ def _rebuild(item: str, message: str, code: str) -> VideoError:
 
 class EnvironmentFault(RuntimeError):
     """The machine, not the input, is at fault: disk full, folder read-only, extra not installed."""
-
-
-def missing_extra(library: str, extra: str) -> EnvironmentFault:
-    """The one sentence said wherever an optional library is absent."""
-    return EnvironmentFault(
-        f"This needs {library}, which is not installed. Run: pip install 'praxino[{extra}]'"
-    )

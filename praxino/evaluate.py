@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from praxino.checkpoint import find_checkpoint, load_model, weights_hash
-from praxino.datasets.clips import TestViews, Views, example_name
+from praxino.datasets.clips import TestViews, Views, example_name, leave_signals_to_the_loop
 from praxino.datasets.manifest import Manifest
-from praxino.datasets.source import open_source
 from praxino.devices import default_device, default_workers
 from praxino.ledger import Ledger
 from praxino.metrics import classification
-from praxino.results import Evaluation
+from praxino.results import EVALUATED, Evaluation
+from praxino.video.transforms import FlipPairs
 
 CROPS = (1, 3, 10)
 
@@ -49,7 +49,7 @@ def evaluate(
     *,
     split: str = "",
     clips: int = 10,
-    crops: int = 3,
+    crops: int | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
@@ -64,7 +64,8 @@ def evaluate(
         manifest: the videos; their classes must be the model's.
         split: only this split; empty: all rows.
         clips: clips per video, evenly spread from its start to its end.
-        crops: 1 centre, 3 along the long side, or 10 (corners and centre, mirrored).
+        crops: 1 centre, 3 along the long side, or 10 (corners and centre, mirrored); None: 3, or
+            1 for a model that looks at the whole picture.
         batch_size: views in one pass through the model; None: 8 on a CPU, 64 on a GPU.
         workers: loader processes; None: as many as there are spare cores.
         device: `cpu`, `cuda`; None: the GPU if there is one.
@@ -78,10 +79,15 @@ def evaluate(
     """
     checkpoint = None
     if not isinstance(model, nn.Module):
-        checkpoint = str(find_checkpoint(model))
+        checkpoint = str(find_checkpoint(model).resolve())
         model = load_model(model)
+    spec: Any = model.clip_spec
+    whole = spec.fit == "stretch"
+    crops = crops or (1 if whole else 3)
     if crops not in CROPS:
         raise ValueError(f"crops must be one of {CROPS}, got {crops}.")
+    if whole and crops != 1:
+        raise ValueError(f"This model looks at the whole picture: crops must be 1, got {crops}.")
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}.")
     chosen = manifest.select(split=split) if split else manifest
@@ -99,7 +105,6 @@ def evaluate(
         device=device,
         progress=progress,
     )
-    spec: Any = model.clip_spec
     protocol = {
         "clips": clips,
         "crops": crops,
@@ -112,6 +117,7 @@ def evaluate(
         "split": split,
         "videos": len(chosen),
         "manifest_hash": chosen.hash,
+        "root": str(chosen.root.resolve()),
         "weights_hash": weights_hash(model),
         "checkpoint": checkpoint,
     }
@@ -137,6 +143,7 @@ def score_videos(
         TestViews(manifest, spec, clips=clips, crops=crops),
         batch_size=None,
         num_workers=default_workers() if workers is None else workers,
+        worker_init_fn=leave_signals_to_the_loop,
         generator=torch.Generator(),  # leaves the global one, which training uses, alone
     )
     was_training = model.training
@@ -144,13 +151,22 @@ def score_videos(
     ledger = Ledger()
     scores: list[NDArray[np.float64] | None] = []
     labels = []
+    mirrored = FlipPairs.from_names(manifest.classes).labels_after(manifest.classes)
     for example, probabilities in _classified(model, loader, where, batch):
-        name = f"{example_name(manifest.rows[example.row])}"
+        name = example_name(manifest.rows[example.row])
         if example.error is not None:
             ledger.failed(name, example.error)
+        elif example.short is not None:
+            ledger.partial(name, *example.short)
         else:
             ledger.ok(name)
-        scores.append(None if probabilities is None else probabilities.reshape(clips, crops, -1))
+        if probabilities is None:
+            scores.append(None)
+        else:
+            views = probabilities.reshape(clips, crops, -1)
+            if crops == 10:  # the last five are mirrored, where "left" means "right"
+                views[:, 5:] = views[:, 5:, mirrored]
+            scores.append(views)
         labels.append(example.label)
         if progress is not None:
             progress(len(scores), len(manifest))
@@ -230,9 +246,9 @@ def summarise(scores: Scores, manifest: Manifest, protocol: dict[str, Any]) -> E
     )
     confusion = classification.confusion_matrix(labels[readable], predictions[readable], count)
     return Evaluation(
+        manifest=manifest,
         classes=tuple(manifest.classes),
         videos=tuple(example_name(row) for row in manifest.rows),
-        paths=tuple(manifest.path(row) for row in manifest.rows),
         labels=labels,
         scores=video_scores,
         clip_hit_at_1=float(np.mean(clip_hits)),
@@ -253,25 +269,21 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
         The new evaluation and the saved numbers, to be compared.
 
     Raises:
-        ValueError: not a result, or its checkpoint or manifest has changed since.
+        ValueError: not a result, or its checkpoint or list of videos has changed since.
     """
     try:
         saved = json.loads(Path(path).read_text(encoding="utf-8"))
         protocol = saved["protocol"]
-        checkpoint, source = protocol["checkpoint"], protocol["manifest"]
-    except (OSError, ValueError, KeyError) as error:
+        checkpoint, root, known = (protocol[k] for k in ("checkpoint", "root", "manifest_hash"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a result.json of praxino evaluate: {error!r}.") from None
+    if checkpoint is None:
+        raise ValueError(f"{path} is of a model that came from no file, so it cannot be repeated.")
+    manifest = Manifest.read(Path(path).with_name(EVALUATED), root=root)
+    if manifest.hash != known:
+        raise ValueError(f"{EVALUATED} beside {path} has changed since that was written.")
     model = load_model(checkpoint)
     if weights_hash(model) != protocol["weights_hash"]:
         raise ValueError(f"{checkpoint} holds other weights than when {path} was written.")
-    result = evaluate(
-        model,
-        open_source(source, root=protocol["videos_root"]),
-        split=protocol["split"],
-        clips=protocol["clips"],
-        crops=protocol["crops"],
-        **options,
-    )
-    if result.protocol["manifest_hash"] != protocol["manifest_hash"]:
-        raise ValueError(f"{source} lists other videos than when {path} was written.")
+    result = evaluate(model, manifest, clips=protocol["clips"], crops=protocol["crops"], **options)
     return result, saved

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from praxino.checkpoint import load_model
+from praxino.datasets.clips import missing_frames, sampling_errors
 from praxino.devices import default_device
 from praxino.evaluate import classify
 from praxino.results import Recognition
@@ -64,7 +65,9 @@ def predict(
         raise ValueError(f"clips must be at least 1, got {clips}.")
     if every_seconds is not None and every_seconds <= 0:
         raise ValueError(f"every_seconds must be above 0, got {every_seconds}.")
-    rate = frames_per_second or 25.0
+    rate = 25.0 if frames_per_second is None else frames_per_second
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"frames_per_second must be above 0, got {frames_per_second}.")
     path: Path | None = None
     opened: Video
     if isinstance(source, str | Path | bytes):
@@ -84,10 +87,14 @@ def predict(
     with opened as video:
         if every_seconds is not None:
             frames = ((frame.pixels, frame.seconds) for frame in video)
-            return _windows(frames, model, spec, every_seconds, where, batch_size, name, path)
-        indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
+            with sampling_errors(name):
+                result = _windows(frames, model, spec, every_seconds, where, batch_size, name, path)
+            return dataclasses.replace(result, short=missing_frames(video))
+        with sampling_errors(name):
+            indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
         pixels = video.clips(indices).pixels  # (V, T, H, W, 3)
         seconds = video.timestamps[indices[:, [0, -1]]] + [0, _frame_seconds(video.timestamps)]
+        short = missing_frames(video)
     views = torch.cat([transforms.test_views(clip, spec, 1) for clip in pixels])
     scores = classify(model, views, where, batch_size).double().numpy()
     return Recognition(
@@ -96,8 +103,9 @@ def predict(
         scores=scores.mean(axis=0),
         clip_seconds=seconds,
         clip_scores=scores,
-        protocol=f"mean over {len(scores)} clips, evenly spread, {spec.sampling}, centre crop",
+        protocol=f"mean over {len(scores)} clips, evenly spread, {spec.sampling}, {_crop(spec)}",
         path=path,
+        short=short,
     )
 
 
@@ -116,7 +124,7 @@ def _windows(
         card = getattr(model, "card", None)
         seconds_seen = (card.notes.get("span_seconds") if card else None) or WINDOW_SECONDS
         spec = dataclasses.replace(spec, frames_per_second=spec.frames / seconds_seen)
-    hop = every_seconds or 1.0
+    hop = 1.0 if every_seconds is None else every_seconds
     stream = sampling.StreamWindows(spec, hop_seconds=hop)
     seconds: list[tuple[float, float]] = []
     scores: list[NDArray[np.float64]] = []
@@ -142,7 +150,9 @@ def _windows(
         scores=every.mean(axis=0),
         clip_seconds=np.array(seconds),
         clip_scores=every,
-        protocol=f"mean over {len(every)} clips, one every {hop:g} s, {spec.sampling}, centre crop",
+        protocol=(
+            f"mean over {len(every)} clips, one every {hop:g} s, {spec.sampling}, {_crop(spec)}"
+        ),
         path=path,
     )
 
@@ -158,11 +168,23 @@ def _all_windows(
 def _timed(
     frames: Iterable[NDArray[np.uint8]], rate: float
 ) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    shape = None
     for index, pixels in enumerate(frames):
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
             kind = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else pixels
             raise ValueError(f"Frame {index} must be a uint8 array (H, W, 3), got {kind!r}.")
-        yield pixels, index / rate
+        shape = shape or pixels.shape
+        if pixels.shape != shape or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise ValueError(
+                f"Frame {index} has the shape {pixels.shape}; frames are (H, W, 3) and all alike, "
+                f"the first is {shape}."
+            )
+        # A copy: camera loops fill the same array again.
+        yield pixels.copy(), index / rate
+
+
+def _crop(spec: ClipSpec) -> str:
+    return "centre crop" if spec.fit == "crop" else "whole picture"
 
 
 def _frame_seconds(timestamps: NDArray[np.float64]) -> float:

@@ -145,7 +145,7 @@ class TrainConfig:
     clips_per_video: int = 1
     batch_size: int | None = None
     seed: int = 0
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     save_every_seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -169,7 +169,7 @@ def load_recipe(reference: str) -> TrainConfig:
     Raises:
         ValueError: the file or the function does not exist, or returns something else.
     """
-    name, _, function_name = reference.partition(":")
+    name, _, function_name = reference.rpartition(":")
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"There is no recipe file {name!r}.")

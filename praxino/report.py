@@ -9,14 +9,15 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from PIL import Image
 
 from praxino.atomic import write_text
+from praxino.datasets.manifest import Manifest
 from praxino.errors import VideoError
 from praxino.results import Evaluation
 from praxino.video.reader import open_video
+from praxino.video.sampling import segments
 
 BLUE, ORANGE, GREY = "#2f6fde", "#e07b39", "#9aa3b2"
 STRIP_FRAMES = 4
@@ -126,13 +127,14 @@ def _classes(evaluation: Evaluation) -> list[str]:
 def _worst(evaluation: Evaluation) -> list[str]:
     rows = evaluation.worst()
     if not rows:
-        return ["<h2>Worst clips</h2><p>Every video is classified correctly.</p>"]
+        which = "that could be read " if evaluation.ledger.failures else ""
+        return [f"<h2>Worst clips</h2><p>Every video {which}is classified correctly.</p>"]
     cards = []
     for row in rows:
         label = evaluation.labels[row]
         best = int(evaluation.scores[row].argmax())
         cards.append(
-            f"<div class=card>{_strip(evaluation.paths[row])}"
+            f"<div class=card>{_strip(evaluation.manifest, row)}"
             f"<div><b>{html.escape(evaluation.classes[label])}</b> "
             f"({evaluation.scores[row, label]:.0%}) taken for "
             f"<b class=bad>{html.escape(evaluation.classes[best])}</b> "
@@ -142,11 +144,13 @@ def _worst(evaluation: Evaluation) -> list[str]:
     return ["<h2>Worst clips</h2><div class=clips>", *cards, "</div>"]
 
 
-def _strip(path: Path) -> str:
-    """A few frames of a video side by side."""
+def _strip(manifest: Manifest, number: int) -> str:
+    """A few frames of a row's span side by side."""
+    row = manifest.rows[number]
     try:
-        with open_video(path, short_side=112) as video:
-            indices = np.linspace(0, len(video) - 1, STRIP_FRAMES).round().astype(int)
+        with open_video(manifest.path(row), short_side=112) as video:
+            span = (row.start_seconds, row.end_seconds)
+            indices = segments(video.timestamps, STRIP_FRAMES, span=span)
             frames = video.frames(indices).pixels
     except VideoError as error:
         return f"<div class=bad>{html.escape(str(error))}</div>"
@@ -213,9 +217,3 @@ def _png(figure: Figure) -> bytes:
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=130)
     return file.getvalue()
-
-
-def read_predictions(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a `predictions.parquet`."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows

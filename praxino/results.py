@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from praxino.atomic import atomic_write, write_text
+from praxino.datasets.manifest import Manifest
 from praxino.ledger import Ledger
+
+EVALUATED = "evaluated.parquet"  # the rows that an evaluation was made on
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Recognition:
         clip_scores: `(V, K)` probabilities of each clip.
         protocol: how the clips were chosen, in words.
         path: where the video can be read again, if it was a file.
+        short: frames got and frames expected, if the file holds fewer than it promises.
     """
 
     video: str
@@ -38,6 +42,7 @@ class Recognition:
     clip_scores: NDArray[np.float64]
     protocol: str
     path: Path | None = None
+    short: tuple[int, int] | None = None
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k best actions with their scores, best first."""
@@ -119,9 +124,9 @@ class Evaluation:
     """A model's numbers on labelled videos, with the protocol they were measured by.
 
     Args:
+        manifest: the N rows.
         classes: K names.
-        videos: N names.
-        paths: N files.
+        videos: N names, one for each row.
         labels: `(N,)` class indices.
         scores: `(N, K)` probabilities; all zero for a video that could not be read.
         clip_hit_at_1: share of single clips classified correctly.
@@ -134,9 +139,9 @@ class Evaluation:
         ledger: one line per video.
     """
 
+    manifest: Manifest
     classes: tuple[str, ...]
     videos: tuple[str, ...]
-    paths: tuple[Path, ...]
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     clip_hit_at_1: float
@@ -194,13 +199,17 @@ class Evaluation:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write `predictions.parquet`, `result.json`, `items.jsonl` and `confusion.png`."""
+        """Write numbers, predictions, confusion matrix, the list of videos and their ledger.
+
+        `result.json`, `predictions.parquet`, `confusion.png`, `evaluated.parquet`, `items.jsonl`.
+        """
         from praxino.report import confusion_picture
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / "predictions.parquet") as temporary:
             pq.write_table(self.predictions(), temporary)
+        self.manifest.write(folder / EVALUATED, keep_root=True)
         self.ledger.write(folder / "items.jsonl")
         with atomic_write(folder / "confusion.png") as temporary:
             temporary.write_bytes(confusion_picture(self))
@@ -210,7 +219,7 @@ class Evaluation:
     def predictions(self) -> pa.Table:
         """A row per video: its label, the prediction, whether it is right, and all scores."""
         best = self.scores.argmax(axis=1)
-        read = [self.ledger.entries[name].status == "ok" for name in self.videos]
+        read = [self.ledger.entries[name].status != "failed" for name in self.videos]
         return pa.table(
             {
                 "video": list(self.videos),

@@ -1,6 +1,7 @@
 """A recipe in, a run folder out. `train` is the whole loop, from top to bottom.
 
 The run folder: `config.json` (the settings), `best.safetensors` and `last.safetensors` (models),
+`manifest.parquet` (the videos and their splits),
 `state/` (what a resumed run needs), `metrics.jsonl` (a line per epoch), `events...` (TensorBoard),
 `training_items.jsonl` (one line per training video), and what `evaluate` saves, for the best epoch
 on the validation split. Resuming gives the same numbers as never having stopped, bit for bit on a
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 from torch.utils.tensorboard import SummaryWriter
@@ -38,9 +40,9 @@ from praxino.datasets.clips import (
     leave_signals_to_the_loop,
 )
 from praxino.datasets.manifest import Manifest
-from praxino.datasets.source import open_source
-from praxino.datasets.splits import hold_out
-from praxino.devices import default_workers
+from praxino.datasets.source import open_source, root_of
+from praxino.datasets.splits import check_leakage, hold_out
+from praxino.devices import default_device, default_workers
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import VideoError
 from praxino.evaluate import evaluate, score_videos, summarise
@@ -107,17 +109,28 @@ def train(
     torch.manual_seed(config.seed)
 
     # --- data
-    everything = open_source(config.data.source, root=config.data.videos)
-    if config.data.val_split:
-        everything, sentence = hold_out(
-            everything, config.data.val_fraction, config.seed, config.data.val_split
-        )
-        listener.said(sentence)
+    if resume:  # the very rows that it was started with, whatever has happened to the source
+        root = root_of(config.data.source, config.data.videos)
+        everything = Manifest.read(run / "manifest.parquet", root=root)
+    else:
+        everything = open_source(config.data.source, root=config.data.videos)
+        if config.data.val_split:
+            everything, sentence = hold_out(
+                everything, config.data.val_fraction, config.seed, config.data.val_split
+            )
+            listener.said(sentence)
+        check_leakage(everything)
     train_set, val_set = _splits(everything, config)
 
     # --- model
     precision = _precision(config.mixed_precision)
-    accelerator = Accelerator(mixed_precision=precision)
+    AcceleratorState._reset_state(True)  # a run before this one may have had another precision
+    accelerator = Accelerator(mixed_precision=precision, cpu=default_device() == "cpu")
+    if accelerator.num_processes > 1:
+        raise ValueError(
+            f"Training on {accelerator.num_processes} processes is not built yet. Start one, "
+            f"without torchrun."
+        )
     model = create_model(
         config.model.name,
         num_classes=len(everything.classes),
@@ -149,7 +162,8 @@ def train(
     )
     steps_per_epoch = len(train_set) * config.clips_per_video // batch_size
     total_steps = steps_per_epoch * config.epochs
-    warmup_steps = round(config.optim.warmup_epochs * steps_per_epoch)
+    # Never more than a fifth of the run, or a short one would be nothing but warm-up.
+    warmup_steps = min(round(config.optim.warmup_epochs * steps_per_epoch), total_steps // 5)
 
     # --- where we stand
     progress, history = Progress(), []
@@ -161,6 +175,8 @@ def train(
         listener.said(f"Resuming at epoch {progress.epoch + 1}, step {progress.step}.")
     else:
         write_text(run / "config.json", to_json(config))
+        everything.write(run / "manifest.parquet", keep_root=True)
+        checkpoint.save_state(run, model, optimizer, progress)
     _write_history(run, history)
     listener.said(
         f"{len(train_set)} training and {len(val_set) if val_set else 0} validation videos, "
@@ -168,26 +184,30 @@ def train(
         f"{accelerator.device.type}, batch {batch_size}, "
         f"{'float32' if precision == 'no' else precision}."
     )
-    ledger = Ledger()
-    writer = SummaryWriter(str(run))
     saved_at = time.monotonic()
 
-    with _stop_signals() as stop:
+    with SummaryWriter(str(run), purge_step=progress.step) as writer, _stop_signals() as stop:
         for epoch in range(progress.epoch, config.epochs):
             order.epoch, order.skip = epoch, progress.step_in_epoch * batch_size
             model.train()
             for module in kept_still:
                 module.eval()
             for examples in loader:
-                clips, labels = _batch(examples, train_set, config.data.skip_bad, ledger)
-                if not len(labels):  # every video of the batch is unreadable
-                    progress = dataclasses.replace(
-                        progress, step=progress.step + 1, step_in_epoch=progress.step_in_epoch + 1
-                    )
-                    continue
-                lr = peak_lr * _schedule(progress.step, warmup_steps, total_steps, config)
+                clips, labels, bad = _batch(examples, train_set, config.data.skip_bad)
+                progress = dataclasses.replace(
+                    progress,
+                    step=progress.step + 1,
+                    step_in_epoch=progress.step_in_epoch + 1,
+                    clips=progress.clips + len(labels),
+                    spans=progress.spans + len(labels),
+                    span_seconds=progress.span_seconds + sum(one.seconds for one in examples),
+                    bad={**bad, **progress.bad},
+                )
+                lr = peak_lr * _schedule(progress.step - 1, warmup_steps, total_steps, config)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["scale"]
+                if not len(labels):  # every video of the batch is unreadable
+                    continue
 
                 clips, labels = clips.to(accelerator.device), labels.to(accelerator.device)
                 with accelerator.autocast():
@@ -205,11 +225,8 @@ def train(
 
                 progress = dataclasses.replace(
                     progress,
-                    step=progress.step + 1,
-                    step_in_epoch=progress.step_in_epoch + 1,
                     loss_sum=progress.loss_sum + loss.item() * len(labels),
                     hits=progress.hits + int((logits.argmax(dim=1) == labels).sum()),
-                    clips=progress.clips + len(labels),
                 )
                 writer.add_scalar("train/loss", loss.item(), progress.step)
                 writer.add_scalar("train/lr", lr, progress.step)
@@ -236,25 +253,30 @@ def train(
                 writer.add_scalar("val/loss", result.val_loss, progress.step)
                 writer.add_scalar("val/hit@1", result.val_hit_at_1, progress.step)
             history.append(result)
-            card = _card(config, model, result, train_set)
+            card = _card(config, model, result, train_set, progress)
             checkpoint.save_model(run / LAST, model, card)
             if val_set is not None and _is_best(history):
                 checkpoint.save_model(run / BEST, model, card)
             _write_history(run, history)
-            progress = Progress(epoch=epoch + 1, step=progress.step)
+            progress = dataclasses.replace(
+                progress, epoch=epoch + 1, step_in_epoch=0, loss_sum=0.0, hits=0, clips=0
+            )
             checkpoint.save_state(run, model, optimizer, progress)
             saved_at = time.monotonic()
             listener.epoch(result)
             if stop:
                 raise KeyboardInterrupt(stop[0])
-    writer.close()
-    for row in train_set.rows:
-        if example_name(row) not in ledger.entries:
-            ledger.ok(example_name(row))
-    ledger.write(run / "training_items.jsonl")
+    drawn = {
+        int(position) % len(train_set)
+        for epoch in range(config.epochs)
+        for position in order.positions(epoch)[: steps_per_epoch * batch_size]
+    }
+    _ledger(train_set, drawn, progress.bad).write(run / "training_items.jsonl")
+    evaluation = None
     if val_set is not None:
-        evaluate(run, val_set, clips=1, crops=1, workers=workers).save(run)
-    write_report(run)
+        evaluation = evaluate(run, val_set, clips=1, crops=1, workers=workers)
+        evaluation.save(run)
+    write_report(run, evaluation)
     return run
 
 
@@ -302,7 +324,10 @@ def _splits(everything: Manifest, config: TrainConfig) -> tuple[Manifest, Manife
 def _precision(asked: str) -> str:
     if asked != "auto":
         return asked
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    if not torch.cuda.is_available():
+        return "no"
+    # Older GPUs emulate bf16, which is slower than float32.
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
 
 
 def _clip_spec(spec: Any, changes: ClipConfig) -> ClipSpec:
@@ -341,7 +366,11 @@ def freeze(model: nn.Module, until: str | None, batch_norm: bool) -> list[nn.Mod
             )
         parameters = list(model.named_parameters())
         inside = [i for i, (name, _) in enumerate(parameters) if name.startswith(f"{until}.")]
-        for _, parameter in parameters[: max(inside, default=-1) + 1]:
+        if not inside:
+            raise ValueError(
+                f"The module {until!r} has no parameters to freeze; name one before it that has."
+            )
+        for _, parameter in parameters[: max(inside) + 1]:
             parameter.requires_grad_(False)
     still = []
     for module in model.modules():
@@ -384,24 +413,43 @@ def _schedule(step: int, warmup_steps: int, total_steps: int, config: TrainConfi
 
 
 def _batch(
-    examples: list[Clip], manifest: Manifest, skip_bad: bool, ledger: Ledger
-) -> tuple[Tensor, Tensor]:
-    """Stack the clips that could be read: `(B, C, T, H, W)` and `(B,)`."""
+    examples: list[Clip], manifest: Manifest, skip_bad: bool
+) -> tuple[Tensor, Tensor, dict[str, list[Any]]]:
+    """Stack the clips that could be read, `(B, C, T, H, W)` and `(B,)`; and what was wrong."""
+    bad: dict[str, list[Any]] = {}
     for example in examples:
+        name = example_name(manifest.rows[example.row])
         if example.error is None:
+            if example.short is not None:
+                bad[name] = ["partial", *example.short]
             continue
         if not skip_bad:
             hint = "Pass --data.skip-bad to train without such videos; they will be counted."
             raise VideoError(
                 example.error.item, f"{example.error.message} {hint}", code=example.error.code
             )
-        name = example_name(manifest.rows[example.row])
-        if name not in ledger.entries:
-            ledger.failed(name, example.error)
-    good = [example for example in examples if example.clip is not None]
-    clips = [example.clip for example in good if example.clip is not None]
-    labels = torch.tensor([example.label for example in good], dtype=torch.long)
-    return (torch.stack(clips) if clips else torch.empty(0)), labels
+        bad[name] = ["failed", example.error.item, example.error.message, example.error.code]
+    clips = [example.clip for example in examples if example.clip is not None]
+    labels = [example.label for example in examples if example.clip is not None]
+    stacked = torch.stack(clips) if clips else torch.empty(0)
+    return stacked, torch.tensor(labels, dtype=torch.long), bad
+
+
+def _ledger(train_set: Manifest, drawn: set[int], bad: dict[str, list[Any]]) -> Ledger:
+    """One line per training video: what became of it in the whole run."""
+    ledger = Ledger()
+    for number, row in enumerate(train_set.rows):
+        name = example_name(row)
+        match bad.get(name):
+            case ["partial", got, expected]:
+                ledger.partial(name, got, expected)
+            case ["failed", item, message, code]:
+                ledger.failed(name, VideoError(item, message, code=code))
+            case _ if number in drawn:
+                ledger.ok(name)
+            case _:
+                ledger.skipped(name, "not_drawn", "incomplete batches are left out")
+    return ledger
 
 
 def _not_finite(loss: Tensor, examples: list[Clip], manifest: Manifest, lr: float) -> str:
@@ -433,17 +481,14 @@ def _is_best(history: list[Epoch]) -> bool:
     return all(ranks[-1] > rank for rank in ranks[:-1])
 
 
-def _card(config: TrainConfig, model: nn.Module, result: Epoch, train_set: Manifest) -> Card:
+def _card(
+    config: TrainConfig, model: nn.Module, result: Epoch, train_set: Manifest, progress: Progress
+) -> Card:
     spec, classes = cast(ClipSpec, model.clip_spec), cast(tuple[str, ...], model.classes)
-    spans = [
-        row.end_seconds - (row.start_seconds or 0.0)
-        for row in train_set.rows
-        if row.end_seconds is not None
-    ]
     notes = {
         **dataclasses.asdict(result),
         "trained_on": train_set.hash,
-        "span_seconds": float(np.median(spans)) if spans else None,
+        "span_seconds": progress.span_seconds / progress.spans if progress.spans else None,
         "praxino": __version__,
     }
     return Card(config.model.name, dict(config.model.options), classes, spec, notes)
@@ -470,7 +515,13 @@ def _stop_signals() -> Iterator[list[str]]:
         yield wishes  # signals belong to the main thread
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(n, lambda n, _: wishes.append(signal.Signals(n).name)) for n in numbers]
+
+    def wish(number: int, _: object) -> None:
+        if wishes:  # asked twice: at once, without saving
+            raise KeyboardInterrupt(signal.Signals(number).name)
+        wishes.append(signal.Signals(number).name)
+
+    before = [signal.signal(number, wish) for number in numbers]
     try:
         yield wishes
     finally:

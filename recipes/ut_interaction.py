@@ -41,23 +41,23 @@ def _across(manifest: str) -> TrainConfig:
         data=DataConfig(manifest, videos=str(LAB / "ut-interaction"), val_split=""),
         model=ModelConfig(
             "frame_difference",
-            {"frames": 25, "size": 96, "same_padding": True, "gain": 2.0},
+            {"frames": 25, "size": 112, "same_padding": True, "gain": 2.0},
             weights=str(LAB / "weights" / "mobilenet_v2_imagenet1k.safetensors"),
             # The weights come with their batch norms folded into the convolutions.
             freeze_batch_norm=True,
             freeze_until="backbone.features.features.6",
         ),
         # The two people stand at the sides of the picture: a square crop would lose one of them.
-        clip=ClipConfig(fit="stretch", resize_short=96),
-        augmentation=Augmentation(crop="random_sides", sides=(0.7, 1.0), brightness=0.4),
+        clip=ClipConfig(fit="stretch", resize_short=160),
+        augmentation=Augmentation(crop="random_sides", sides=(0.7, 1.0), brightness=0.5),
         optim=OptimConfig(
             lr=1e-3,
-            backbone_lr_scale=0.5,
-            weight_decay=0.01,
-            warmup_epochs=2,
+            backbone_lr_scale=0.3,
+            weight_decay=1e-4,
+            warmup_epochs=3,
             label_smoothing=0.1,
             clip_norm=0.0,
         ),
-        epochs=24,
+        epochs=30,
         batch_size=8,
     )

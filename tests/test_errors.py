@@ -1,6 +1,6 @@
 import pickle
 
-from praxino.errors import VideoError, missing_extra
+from praxino.errors import VideoError
 
 
 def test_video_error_names_the_file_without_its_folder():
@@ -17,10 +17,4 @@ def test_video_error_survives_the_way_home_from_a_worker():
         "broken.",
         "damaged",
         "kick.mp4: broken.",
-    )
-
-
-def test_missing_extra_says_how_to_install():
-    assert str(missing_extra("OpenCV", "classic")) == (
-        "This needs OpenCV, which is not installed. Run: pip install 'praxino[classic]'"
     )

@@ -6,10 +6,12 @@ number of workers or on what came before: a run can stop anywhere and go on to t
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -18,7 +20,7 @@ from praxino.errors import VideoError
 from praxino.video import sampling, transforms
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
-from praxino.video.reader import open_video
+from praxino.video.reader import Video, open_video
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,16 @@ class Clip:
         clip: `(C, T, H, W)`, normalised; None if the video cannot be read.
         label: the class index.
         error: why the video cannot be read.
+        seconds: how long the labelled span is.
+        short: frames got and frames expected, if the file holds fewer than it promises.
     """
 
     row: int
     clip: Tensor | None
     label: int
     error: VideoError | None = None
+    seconds: float = 0.0
+    short: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,14 @@ class Views:
         views: `(V, C, T, H, W)`, clips first, then crops; None if the video cannot be read.
         label: the class index.
         error: why the video cannot be read.
+        short: frames got and frames expected, if the file holds fewer than it promises.
     """
 
     row: int
     views: Tensor | None
     label: int
     error: VideoError | None = None
+    short: tuple[int, int] | None = None
 
 
 class TrainingClips(Dataset[Clip]):
@@ -79,15 +87,19 @@ class TrainingClips(Dataset[Clip]):
             with open_video(
                 self.manifest.path(row), short_side=self.spec.resize_short, threads=1
             ) as video:
-                span = (row.start_seconds, row.end_seconds)
-                indices = sampling.training_clip(video.timestamps, self.spec, rng, span)
+                with sampling_errors(row.video):
+                    span = (row.start_seconds, row.end_seconds)
+                    indices = sampling.training_clip(video.timestamps, self.spec, rng, span)
                 pixels = video.frames(indices).pixels
+                start, end = row.start_seconds or 0.0, row.end_seconds or video.end_seconds
+                short = missing_frames(video)
         except VideoError as error:
             return Clip(index, None, self.labels[index], error)
         flip = bool(rng.random() < self.augmentation.flip_probability)
         clip = transforms.train_transform(pixels, self.spec, rng, self.augmentation, flip=flip)
         label = self.labels[index]
-        return Clip(index, clip, int(self.mirrored[label]) if flip else label)
+        label = int(self.mirrored[label]) if flip else label
+        return Clip(index, clip, label, seconds=end - start, short=short)
 
 
 class TestViews(Dataset[Views]):
@@ -108,13 +120,15 @@ class TestViews(Dataset[Views]):
             with open_video(
                 self.manifest.path(row), short_side=self.spec.resize_short, threads=1
             ) as video:
-                span = (row.start_seconds, row.end_seconds)
-                indices = sampling.test_clips(video.timestamps, self.spec, self.clips, span)
+                with sampling_errors(row.video):
+                    span = (row.start_seconds, row.end_seconds)
+                    indices = sampling.test_clips(video.timestamps, self.spec, self.clips, span)
                 clips = video.clips(indices).pixels  # (clips, T, H, W, 3)
+                short = missing_frames(video)
         except VideoError as error:
             return Views(index, None, self.labels[index], error)
         views = [transforms.test_views(clip, self.spec, self.crops) for clip in clips]
-        return Views(index, torch.cat(views), self.labels[index])
+        return Views(index, torch.cat(views), self.labels[index], short=short)
 
 
 class EpochOrder(Sampler[tuple[int, int, int]]):
@@ -132,10 +146,13 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
         return self.rows * self.draws - self.skip
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows * self.draws)
-        for position in order[self.skip :]:
+        for position in self.positions(self.epoch)[self.skip :]:
             draw, row = divmod(int(position), self.rows)
             yield self.epoch, draw, row
+
+    def positions(self, epoch: int) -> NDArray[np.int64]:
+        """The order of an epoch, as `(draws * rows,)` numbers; the row is a number modulo rows."""
+        return np.random.default_rng((self.seed, epoch)).permutation(self.rows * self.draws)
 
 
 def leave_signals_to_the_loop(worker: int) -> None:
@@ -149,7 +166,27 @@ def leave_signals_to_the_loop(worker: int) -> None:
 
 def example_name(row: Row) -> str:
     """What tells one labelled span from another: the video, and where in it."""
-    return row.video if row.start_seconds is None else f"{row.video}@{row.start_seconds:g}"
+    if row.start_seconds is None and row.end_seconds is None:
+        return row.video
+    start, end = (repr(x) if x is not None else "" for x in (row.start_seconds, row.end_seconds))
+    return f"{row.video}@{start}-{end}"
+
+
+@contextmanager
+def sampling_errors(video: str) -> Iterator[None]:
+    """Turn "no frame in the span" and its like into errors of the one video they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise VideoError(video, str(error), code="out_of_range") from None
+
+
+def missing_frames(video: Video) -> tuple[int, int] | None:
+    """Frames got and frames expected, where what was read so far fell short."""
+    expected = video.frames_expected
+    if expected is None or video.frames_got >= expected:
+        return None
+    return video.frames_got, expected
 
 
 def single_labels(manifest: Manifest) -> list[int]:

@@ -17,11 +17,17 @@ def open_source(source: str | Path, *, root: str | Path | None = None) -> Manife
         ValueError: nothing there, or neither of these.
     """
     path = Path(source)
-    if path.is_dir():
+    if path.is_dir() and str(source):
         return read_folder(path)
     if path.suffix in (".csv", ".parquet") and path.is_file():
         return Manifest.read(path, root=root)
-    what = "is no folder or manifest" if path.exists() else "does not exist"
+    what = "is no folder or manifest" if path.exists() and str(source) else "does not exist"
     raise ValueError(
         f"{str(source)!r} {what}: give a folder of class folders, or a .csv or .parquet manifest."
     )
+
+
+def root_of(source: str | Path, root: str | Path | None = None) -> Path:
+    """The folder that the video paths of `open_source(source, root=root)` start from."""
+    path = Path(source)
+    return path if path.is_dir() else Path(root) if root is not None else path.parent

@@ -11,6 +11,7 @@ and amplified; the paper stacks five differences of colour frames and averages t
 first layer to fit them. The head sees the mean of the pictures' vectors, not of their scores.
 """
 
+import dataclasses
 from typing import Unpack
 
 import torch
@@ -41,7 +42,7 @@ class FrameDifference(nn.Module):
         super().__init__()
         options.setdefault("frames", 25)
         options.setdefault("normalisation", "symmetric")
-        self.clip_spec = frame_clip_spec(options)
+        self.clip_spec = dataclasses.replace(frame_clip_spec(options), even=True)
         if self.clip_spec.frames % PER_PICTURE != 1:
             raise ValueError(
                 f"Frame differences come three to a picture, so T must be 3 n + 1, such as 25; "
@@ -55,7 +56,8 @@ class FrameDifference(nn.Module):
 
     def differences(self, clip: Tensor) -> Tensor:
         """Pictures of change: `(B, 3, T', H, W)` in [-1, 1], three differences in each."""
-        frames = torch.einsum("bcthw,c->bthw", clip, self.grey)  # (B, 3 T' + 1, H, W)
+        # Not a matrix product: autocast would round those, and differences are small numbers.
+        frames = (clip * self.grey.view(3, 1, 1, 1)).sum(dim=1)  # (B, 3 T' + 1, H, W)
         change = (frames.diff(dim=1) * self.gain).clamp(-1, 1)
         return rearrange(change, "b (t c) h w -> b c t h w", c=PER_PICTURE)
 

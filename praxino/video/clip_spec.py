@@ -27,6 +27,8 @@ class ClipSpec:
         inputs: what streams the model takes, in the order of `forward`'s arguments.
         fit: how a picture becomes a square: "crop" cuts it out of the resized picture, "stretch"
             squeezes the whole picture into it, so that nothing at the sides is lost.
+        even: frames that are spread over the span keep equal distances in training too, for models
+            that compare neighbours: all of them move together, not each within its segment.
     """
 
     frames: int
@@ -38,6 +40,7 @@ class ClipSpec:
     std: tuple[float, ...] = IMAGENET_STD
     inputs: tuple[str, ...] = ("rgb",)
     fit: Literal["crop", "stretch"] = "crop"
+    even: bool = False
 
     def __post_init__(self) -> None:
         if self.frames_per_second is not None and self.stride_frames is not None:

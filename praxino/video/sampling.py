@@ -158,6 +158,8 @@ def segments(
     count: int,
     rng: np.random.Generator | None = None,
     span: Span | None = None,
+    *,
+    even: bool = False,
 ) -> Indices:
     """One frame from each of `count` equally long parts of the span (TSN, Wang et al. 2016).
 
@@ -166,6 +168,7 @@ def segments(
         count: T, how many segments.
         rng: a random frame of each segment, for training; None takes the centre, for testing.
         span: the seconds to stay in; None is the whole video.
+        even: the same random place in every segment, so that distances stay equal.
 
     Returns:
         (T,) frame indices, never decreasing. Frames repeat where there are fewer than segments.
@@ -177,7 +180,7 @@ def segments(
         return segment_clips(timestamps, count, 1, span)[0]
     timeline = Timeline(timestamps, span)
     _at_least_one("count", count)
-    positions = (np.arange(count) + rng.random(count)) / count
+    positions = (np.arange(count) + (rng.random() if even else rng.random(count))) / count
     return timeline.drawn(timeline.begin + timeline.length() * positions)
 
 
@@ -231,7 +234,7 @@ def training_clip(
         (T,) frame indices.
     """
     if spec.spread:
-        return segments(timestamps, spec.frames, rng, span)
+        return segments(timestamps, spec.frames, rng, span, even=spec.even)
     return random_clip(timestamps, spec, rng, span, pad=pad)
 
 

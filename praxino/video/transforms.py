@@ -51,6 +51,11 @@ def train_transform(
     elif augmentation.crop == "random_sides":
         clip = random_sides_crop(clip, spec.size, rng, augmentation.sides)
     elif spec.fit == "stretch":
+        if augmentation.crop != "centre":
+            raise ValueError(
+                f"crop={augmentation.crop!r} cuts squares, and fit='stretch' wants the whole "
+                f"picture. Use random_sides, random_resized or centre."
+            )
         clip = stretch(clip, spec.size)
     else:
         clip = resize_short(clip, spec.resize_short)

@@ -525,3 +525,16 @@ SPACED = ClipSpec(16, 5)
 def test_what_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_even_segments_keep_their_distances():
+    timestamps = np.arange(100) / 25
+    seen = set()
+    for seed in range(30):
+        indices = segments(timestamps, 10, np.random.default_rng(seed), even=True)
+        assert set(np.diff(indices)) == {10}
+        seen.add(int(indices[0]))
+    assert len(seen) > 5  # the whole row moves
+    spec = ClipSpec(10, even=True)
+    clip = training_clip(timestamps, spec, np.random.default_rng(3))
+    assert set(np.diff(clip)) == {10}
