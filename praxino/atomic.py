@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from praxino.errors import EnvironmentFault
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -14,10 +16,21 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Yields a temporary path in the same folder and with the same suffix. When the block ends
     well, the bytes are flushed to disk and the temporary file takes the place of `path`. When it
     raises, or the disk is full, the temporary file is removed and the old `path` stays.
+
+    Raises:
+        ValueError: `path` is a folder or a device, which a file must not take the place of.
+        EnvironmentFault: the disk is full, or the folder cannot be written to.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    path = Path(path).resolve()  # a link stays a link; the file it names is replaced
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise ValueError(f"Cannot write {path}: it is {kind}. Name another file.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Short, because a name may already be as long as the system allows.
+        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix[:16], dir=path.parent)
+    except OSError as error:
+        raise _fault(path, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -26,15 +39,24 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         _fsync(temporary)
         os.replace(temporary, path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise _fault(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
-    _fsync(path.parent)
+
+
+def _fault(path: Path, error: OSError) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"Cannot write {path}: {error.strerror or error}. Free some space or name another folder."
+    )
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a small text file, atomically, as UTF-8."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # A file name may hold bytes that are no text; they are written so that they can be seen.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _fsync(path: Path) -> None:

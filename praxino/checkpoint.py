@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from praxino.atomic import atomic_write, write_text
+from praxino.errors import EnvironmentFault
 from praxino.models import create_model
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights import load_strict
@@ -50,8 +51,7 @@ def save_model(path: str | Path, model: nn.Module, card: Card) -> None:
     """Write weights and card into one safetensors file, whole or not at all."""
     metadata = {"praxino": json.dumps(dataclasses.asdict(card))}
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_write(path) as temporary:
-        save_file(weights, temporary, metadata)
+    _save_tensors(path, weights, metadata)
 
 
 def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> nn.Module:
@@ -74,6 +74,16 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> nn.Mo
     model.clip_spec = card.clip_spec  # type: ignore[assignment]
     model.classes, model.card = card.classes, card  # type: ignore[assignment]
     return model.to(device).eval()
+
+
+def _save_tensors(
+    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    with atomic_write(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # a full disk, in the library's own words
+            raise EnvironmentFault(f"Cannot write {path}: {error}. Free some space.") from None
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -160,16 +170,16 @@ def save_state(
     building = folder.with_name(folder.name + ".part")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    tensors, plain = _flatten_optimizer(optimizer)
+    slots, plain = _flatten_optimizer(optimizer)
     files = {
         "model.safetensors": dict(model.state_dict()),
-        "optimizer.safetensors": tensors,
+        "optimizer.safetensors": slots,
         "random.safetensors": _random_state(),
     }
     hashes = {}
     for name, content in files.items():
-        with atomic_write(building / name) as temporary:
-            save_file({key: value.contiguous() for key, value in content.items()}, temporary)
+        tensors = {key: value.contiguous() for key, value in content.items()}
+        _save_tensors(building / name, tensors)
         hashes[name] = _file_hash(building / name)
     said = {"progress": dataclasses.asdict(progress), "optimizer": plain, "hashes": hashes}
     write_text(building / "state.json", json.dumps(said))

@@ -6,9 +6,11 @@ Nothing here imports torch before a command runs, so that `--help` is quick.
 import dataclasses
 import glob
 import inspect
+import io
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from praxino import __version__
 from praxino.atomic import write_text
@@ -44,17 +47,30 @@ app = App(
     version=__version__,
     help="Names the actions in a video. Train, evaluate and predict, from a folder of clips.",
     help_format="plaintext",  # Markdown would cost a third of the start-up time
+    suppress_keyboard_interrupt=False,
 )
 data = App(name="data", help="Make, import and inspect labelled videos.")
 app.command(data)
 
-# A pipe or a file has no width to fit into, and a table cut off there is a number lost.
-out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
-err = Console(stderr=True)
+
+def _console(*, stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    # A pipe or a file has no width to fit into, and a table cut off there is a number lost.
+    fits = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
+    # Names of files and classes are data: brackets and colons in them mean nothing.
+    return Console(stderr=stderr, width=None if fits else 200, markup=False, emoji=False)
+
+
+out, err = _console(), _console(stderr=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # letters that it cannot show become "?"
+            stream.reconfigure(errors="replace")
+    # Asked to end from outside: the same as Ctrl-C, so that nothing half-written stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -77,8 +93,11 @@ def run(arguments: list[str]) -> int:
         if type(error).__name__ == "OutOfMemoryError" or "DataLoader worker" in str(error):
             return _fail(str(error), EXIT_ENVIRONMENT)
         raise
-    except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stdout = open(os.devnull, "w")
+        return EXIT_OK
 
 
 def _call(program: App, arguments: list[str]) -> int:
@@ -110,8 +129,8 @@ def predict(
     clips: int = 10,
     every: float | None = None,
     save: Path | None = None,
-    json_: Annotated[Path | None, Parameter(name="--json")] = None,
-    csv: Path | None = None,
+    json_: Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
+    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     ledger: Path | None = None,
     device: str | None = None,
 ) -> int:
@@ -123,9 +142,10 @@ def predict(
         top: how many actions to show.
         clips: the answer is the mean over this many clips, evenly spread.
         every: look at the whole video instead, a clip every so many seconds; memory stays flat.
-        save: write the video with its scores drawn on it (a folder, if there are several videos).
-        json_: write everything as JSON.
-        csv: write `video,label,score`.
+        save: write the video with its scores drawn on it (.mp4), or a timeline (.png); a folder
+            takes an .mp4 for each video.
+        json_: write everything as JSON; - is standard output.
+        csv: write video, label and score; - is standard output.
         ledger: write one line per video: ok, partial or failed.
         device: cpu or cuda; the GPU if there is one.
     """
@@ -134,7 +154,10 @@ def predict(
     from praxino.predict import predict as recognise
     from praxino.results import Recognition, table_csv
 
+    if top < 1:
+        raise ValueError(f"--top must be at least 1, got {top}.")
     paths = list(_expand(videos, find_videos))
+    targets = _targets(save, paths)
     network = load_model(model)
     record = Ledger()
     results: list[Recognition] = []
@@ -142,40 +165,70 @@ def predict(
     if every is None and save is not None:
         every = 1.0
     # What is asked for on standard output must be alone there.
-    table = err if "-" in (str(json_), str(csv)) else out
-    for path in paths:
-        name = str(path)
-        try:
-            result = recognise(path, network, clips=clips, every_seconds=every, device=device)
-            if save is not None:
-                target = _free_name(save, path.stem) if len(paths) > 1 else save
-                err.print(f"Wrote {result.save(target)}", soft_wrap=True, highlight=False)
-        except VideoError as error:
-            record.failed(name, error)
-            _fail(str(error), EXIT_SOME_ITEMS_FAILED)
-            continue
-        if result.short is None:
-            record.ok(name)
-        else:
-            record.partial(name, *result.short)
-            _fail(f"{path.name}: only {record.entries[name].message}.", EXIT_OK)
-        results.append(result)
-        table.print(_top_table(result, top))
-    if json_ is not None:
-        _write(json_, json.dumps([one.to_dict() for one in results], indent=2, ensure_ascii=False))
-    if csv is not None:
-        _write(csv, table_csv(results))
-    if ledger is not None:
-        record.write(ledger)
+    console = err if "-" in (str(json_), str(csv)) else out
+    try:
+        for path in paths:
+            try:
+                result = recognise(path, network, clips=clips, every_seconds=every, device=device)
+                if save is not None:
+                    _say(err, f"Wrote {result.save(targets[path])}")
+            except VideoError as error:
+                record.failed(str(path), error)
+                _fail(f"{path}: {error.message}", EXIT_SOME_ITEMS_FAILED)
+                continue
+            if result.short is None:
+                record.ok(str(path))
+            else:
+                record.partial(str(path), *result.short)
+                _fail(f"{path}: only {record.entries[str(path)].message}.", EXIT_OK)
+            results.append(result)
+            _print_top(console, result, top)
+    finally:  # what is done is kept, whatever has stopped the rest
+        if json_ is not None:
+            said = json.dumps([one.to_dict() for one in results], indent=2, ensure_ascii=False)
+            _write(json_, said)
+        if csv is not None:
+            _write(csv, table_csv(results))
+        if ledger is not None:
+            record.write(ledger)
     if len(paths) > 1:
-        _print_counts(record, table)
+        _print_counts(record, console)
     return record.exit_code
+
+
+def _targets(save: Path | None, paths: list[Path]) -> dict[Path, Path]:
+    """Where each video is saved: in a file for one of them, in a folder for any number.
+
+    Raises:
+        ValueError: a file for several videos, or a suffix that is no picture.
+    """
+    if save is None:
+        return {}
+    if save.suffix and not save.is_dir():
+        if len(paths) > 1:
+            raise ValueError(
+                f"{save} is one file, and there are {len(paths)} videos. Name a folder."
+            )
+        if save.suffix.lower() not in (".mp4", ".png"):
+            raise ValueError(f"Cannot save a drawn video as {save.name!r}: use .mp4, or .png.")
+        return {paths[0]: save}
+    targets: dict[Path, Path] = {}
+    for path in paths:
+        # Two videos of one name are told apart by their folders, then by number.
+        names = [path.stem, f"{path.parent.name}-{path.stem}"]
+        names += [f"{names[1]}-{number}" for number in range(2, len(paths) + 2)]
+        taken = set(targets.values())
+        free = (save / f"{name}.mp4" for name in names)
+        targets[path] = next(target for target in free if target not in taken)
+    return targets
 
 
 def _expand(patterns: list[str], find_videos: Callable[[Path], list[Path]]) -> Iterator[Path]:
     """Files as they are, folders and patterns as the videos they hold; each once."""
     seen = set()
     for pattern in patterns:
+        if not pattern:
+            raise ValueError("A video's name is empty.")
         path = Path(pattern)
         if path.is_dir():
             found = find_videos(path)
@@ -191,23 +244,18 @@ def _expand(patterns: list[str], find_videos: Callable[[Path], list[Path]]) -> I
                 yield one
 
 
-def _free_name(folder: Path, stem: str) -> Path:
-    """`folder/stem.mp4`, or `stem-2.mp4` if that is taken: videos of one name never mix."""
-    path, number = folder / f"{stem}.mp4", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}.mp4"
-    return path
-
-
-def _top_table(result: Any, top: int) -> Table:
-    table = Table(title=result.video, title_justify="left", box=None, pad_edge=False)
-    table.add_column("score", justify="right")
-    table.add_column("action")
-    table.add_column("")
+def _print_top(console: Console, result: Any, top: int) -> None:
+    _say(console, result.video)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right")
     for name, score in result.top(top):
-        table.add_row(f"{score:.1%}", name, "[blue]" + "█" * round(score * 30) + "[/]")
-    return table
+        table.add_row(f"{score:.1%}", name, Text("█" * round(score * 30), style="blue"))
+    console.print(table)
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(line, soft_wrap=True, highlight=False)
 
 
 # --- train ---------------------------------------------------------------------------------------
@@ -279,7 +327,9 @@ def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> 
 
     kind = _with_defaults(base)
     train.__annotations__["config"] = Annotated[kind | None, Parameter(name="*")]
-    program = App(name=f"praxino {command}")
+    program = App(
+        name=f"praxino {command}", help_format="plaintext", suppress_keyboard_interrupt=False
+    )
     program.default(train)
     found = _parse(program, arguments)
     return EXIT_OK if found is None else found
@@ -321,8 +371,13 @@ def _train(config: "TrainConfig", run: Path, resume: bool) -> int:
     from praxino.train import train as run_training
 
     with _training_progress() as listener:
-        folder = run_training(config, run, resume=resume, listener=listener)
-    out.print(f"Model: {folder}  Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+        try:
+            folder = run_training(config, run, resume=resume, listener=listener)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted; to go on: praxino train ... --run {run} --resume"
+            ) from None
+    _say(out, f"Model: {folder}  Report: {folder / 'report.html'}")
     return EXIT_OK
 
 
@@ -408,7 +463,8 @@ def evaluate(
         _print_evaluation(result)
         for name, value in result.numbers().items():
             out.print(f"{name}: {saved[name]:.6f} saved, {value:.6f} now", highlight=False)
-        return EXIT_OK if result.numbers().items() <= saved.items() else EXIT_SOME_ITEMS_FAILED
+        same = result.numbers().items() <= saved.items()
+        return result.ledger.exit_code if same else EXIT_SOME_ITEMS_FAILED
     if data is None:
         raise ValueError("praxino evaluate needs --data: a manifest or a folder of class folders.")
     manifest = open_source(data, root=videos)
@@ -427,7 +483,7 @@ def evaluate(
     result.save(folder)
     write_report(folder, result)
     _print_evaluation(result)
-    out.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say(out, f"Report: {folder / 'report.html'}")
     return result.ledger.exit_code
 
 
@@ -441,7 +497,8 @@ def _print_evaluation(result: Any) -> None:
     out.print(table)
     out.print(result.protocol_line(), style="dim", soft_wrap=True, highlight=False)
     for entry in result.ledger.failures:
-        _fail(f"{entry.message} It counts as wrong.", EXIT_SOME_ITEMS_FAILED)
+        reason = entry.message.partition(": ")[2]
+        _fail(f"{entry.item}: {reason} It counts as wrong.", EXIT_SOME_ITEMS_FAILED)
     if result.ledger.failures:
         _print_counts(result.ledger)
 
@@ -477,7 +534,11 @@ def _progress_bar() -> "Progress":
 
 def _print_counts(ledger: Ledger, console: Console = out) -> None:
     counts = ", ".join(f"{number} {status}" for status, number in ledger.counts.items() if number)
-    console.print(f"{len(ledger.entries)} videos: {counts}", highlight=False)
+    _say(console, f"{len(ledger.entries)} videos: {counts}")
+    for entry in ledger.failures[:20]:
+        _say(console, f"  failed: {entry.item}")
+    if len(ledger.failures) > 20:
+        _say(console, f"  and {len(ledger.failures) - 20} more")
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -503,6 +564,11 @@ def models(
     from praxino.model_tables import print_layers, print_models
     from praxino.models import MODELS, list_models
 
+    for option, value in (("frames", frames), ("size", size), ("classes", classes)):
+        if value is not None and value < 1:
+            raise ValueError(f"--{option} must be at least 1, got {value}.")
+        if value is not None and name not in MODELS:
+            raise ValueError(f"--{option} is for the layers of one model; name it.")
     if name in MODELS:
         print_layers(out, name, frames=frames, size=size, classes=classes)
         return
@@ -537,7 +603,7 @@ def pointlight(
     manifest = render_pointlight(
         folder, variant=variant, videos_per_class=videos_per_class, seed=seed
     )
-    out.print(f"Wrote {manifest}", soft_wrap=True, highlight=False)
+    _say(out, f"Wrote {manifest}")
 
 
 @data.command(name="import")
@@ -577,6 +643,9 @@ def import_(
         raise ValueError(f"{name} reads one file or folder, got {len(annotations)}.")
     if not annotations and name != "ut_interaction":
         raise ValueError(f"{name} needs the official annotation file or folder after its name.")
+    for option, parameter in known.items():
+        if parameter.default is parameter.empty and option in options and option not in given:
+            raise ValueError(f"The reader of {name} needs --{option.replace('_', '-')}.")
     manifest = READERS[name](annotations[0] if annotations else None, videos, **given)
     if test is not None:
         if name != "ut_interaction":
@@ -585,12 +654,12 @@ def import_(
     listed = len(manifest)
     manifest, sentence = manifest.drop_missing()
     if not len(manifest):
-        raise ValueError(f"None of the {listed} videos that {name} lists is in {videos}.")
+        raise ValueError(f"None of the {listed} rows that {name} lists has its video in {videos}.")
     inside = videos.resolve().is_relative_to(to.resolve().parent)
     manifest.write(to, keep_root=not inside)
-    out.print(sentence, highlight=False, soft_wrap=True)
+    _say(out, sentence)
     hint = "" if inside else f" (its videos: --data.videos {videos})"
-    out.print(f"Wrote {to}{hint}", highlight=False, soft_wrap=True)
+    _say(out, f"Wrote {to}{hint}")
 
 
 @app.command
@@ -614,6 +683,10 @@ def size(
     """
     from praxino.video.size import clip_bytes, raw_video_bytes
 
+    values = {"width": width, "height": height, "fps": fps, "minutes": minutes, "frames": frames}
+    for name, value in values.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be above 0, got {value}.")
     count = (
         clip_bytes(frames, height, width)
         if frames
@@ -646,4 +719,4 @@ def _write(path: Path, text: str) -> None:
         print(text)
     else:
         write_text(path, text)
-        out.print(f"Wrote {path}", soft_wrap=True, highlight=False)
+        _say(out, f"Wrote {path}")

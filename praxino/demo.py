@@ -71,20 +71,20 @@ def run_demo(folder: str | Path, console: Console) -> dict[str, dict[str, Answer
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty. Remove it, or name another: praxino demo FOLDER.")
 
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, highlight=False, soft_wrap=True)
 
     answers: dict[str, dict[str, Answer]] = {model: {} for model in MODELS}
     for variant in CLASSES:
         data = folder / "data" / variant
-        say(f"[bold]Rendering[/] {len(CLASSES[variant])} classes of {variant} into {data}")
+        say(f"Rendering {len(CLASSES[variant])} classes of {variant} into {data}", "bold")
         manifest_path = render_pointlight(
             data, variant=variant, videos_per_class=VIDEOS_PER_CLASS[variant]
         )
         manifest = Manifest.read(manifest_path)
         for model, sees in MODELS.items():
             run = folder / "runs" / f"{model}_{variant}"
-            say(f"[bold]Training[/] {model} ({sees}) on {variant}")
+            say(f"Training {model} ({sees}) on {variant}", "bold")
             config = pointlight_config(model, manifest_path, epochs=EPOCHS[variant])
             train(config, run, listener=Listener(epoch=lambda epoch: say(_line(epoch))))
             # The last epoch, not the best: with so few validation videos "best" is mostly luck.
@@ -105,7 +105,7 @@ def run_demo(folder: str | Path, console: Console) -> dict[str, dict[str, Answer
     )
     seen.save(folder / "film_named.mp4")
     seen.save(folder / "timeline.png")
-    say("[bold]Open[/]")
+    say("Open", "bold")
     for name, what in (
         ("film_named.mp4", "seven actions in a row, named while they happen"),
         ("timeline.png", "the same as a picture"),

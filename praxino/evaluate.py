@@ -19,10 +19,12 @@ from torch.utils.data import DataLoader
 from praxino.checkpoint import find_checkpoint, load_model, weights_hash
 from praxino.datasets.clips import TestViews, Views, example_name, leave_signals_to_the_loop
 from praxino.datasets.manifest import Manifest
-from praxino.devices import default_device, default_workers
+from praxino.datasets.source import open_source
+from praxino.devices import choose_device, default_workers
 from praxino.ledger import Ledger
 from praxino.metrics import classification
 from praxino.results import EVALUATED, Evaluation
+from praxino.video.clip_spec import ClipSpec
 from praxino.video.transforms import FlipPairs
 
 CROPS = (1, 3, 10)
@@ -45,7 +47,7 @@ class Scores:
 
 def evaluate(
     model: nn.Module | str | Path,
-    manifest: Manifest,
+    manifest: Manifest | str | Path,
     *,
     split: str = "",
     clips: int = 10,
@@ -61,7 +63,8 @@ def evaluate(
 
     Args:
         model: a model from `load_model`, a checkpoint or a run folder.
-        manifest: the videos; their classes must be the model's.
+        manifest: the videos, or the file or folder that lists them; their classes must be the
+            model's.
         split: only this split; empty: all rows.
         clips: clips per video, evenly spread from its start to its end.
         crops: 1 centre, 3 along the long side, or 10 (corners and centre, mirrored); None: 3, or
@@ -81,7 +84,9 @@ def evaluate(
     if not isinstance(model, nn.Module):
         checkpoint = str(find_checkpoint(model).resolve())
         model = load_model(model)
-    spec: Any = model.clip_spec
+    if not isinstance(manifest, Manifest):
+        manifest = open_source(manifest)
+    spec = spec_of(model)
     whole = spec.fit == "stretch"
     crops = crops or (1 if whole else 3)
     if crops not in CROPS:
@@ -93,7 +98,10 @@ def evaluate(
     chosen = manifest.select(split=split) if split else manifest
     if not len(chosen):
         found = sorted({row.split for row in manifest.rows if row.split})
-        raise ValueError(f"No video is in split {split!r}; the manifest has {found or 'none'}.")
+        raise ValueError(
+            f"No video is in split {split!r}; the manifest has {', '.join(found) or 'no splits'}. "
+            f"To take all rows, use --split all, or split='' in Python."
+        )
     chosen = with_model_classes(chosen, model)
     scores = score_videos(
         model,
@@ -136,8 +144,8 @@ def score_videos(
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Classify every view of every video; each video is decoded once."""
-    spec: Any = model.clip_spec
-    where = torch.device(device or default_device())
+    spec = spec_of(model)
+    where = choose_device(device)
     batch = batch_size or (8 if where.type == "cpu" else 64)
     loader = DataLoader(
         TestViews(manifest, spec, clips=clips, crops=crops),
@@ -204,8 +212,30 @@ def _run(
 @torch.inference_mode()
 def classify(model: nn.Module, views: Tensor, device: torch.device, batch_size: int) -> Tensor:
     """`(V, C, T, H, W)` views to `(V, K)` probabilities on the CPU, a few views at a time."""
-    logits = [model(part.to(device)).float().cpu() for part in views.split(batch_size)]
-    return torch.cat(logits).softmax(dim=1)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    logits = torch.cat([model(p.to(device)).float().cpu() for p in views.split(batch_size)])
+    if not logits.isfinite().all():
+        raise ValueError(
+            "The model's scores are not numbers (NaN or infinite): its weights are damaged, or "
+            "its training has diverged."
+        )
+    return logits.softmax(dim=1)
+
+
+def spec_of(model: nn.Module) -> ClipSpec:
+    """What a model is to be fed.
+
+    Raises:
+        TypeError: a network that does not say.
+    """
+    spec = getattr(model, "clip_spec", None)
+    if not isinstance(spec, ClipSpec):
+        raise TypeError(
+            f"{type(model).__name__} has no clip_spec, so nobody knows which frames to feed it. "
+            f"Set model.clip_spec to a praxino.ClipSpec."
+        )
+    return spec
 
 
 def with_model_classes(manifest: Manifest, model: nn.Module) -> Manifest:

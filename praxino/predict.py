@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,8 @@ from torch import nn
 
 from praxino.checkpoint import load_model
 from praxino.datasets.clips import missing_frames, sampling_errors
-from praxino.devices import default_device
-from praxino.evaluate import classify
+from praxino.devices import choose_device
+from praxino.evaluate import classify, spec_of
 from praxino.results import Recognition
 from praxino.video import sampling, transforms
 from praxino.video.clip_spec import ClipSpec
@@ -22,6 +21,7 @@ from praxino.video.reader import ArrayVideo, Video, open_video
 # A stream has no end to spread frames over. A model that wants them spread is given windows as long
 # as the spans that it was trained on, or of this many seconds if its checkpoint does not say.
 WINDOW_SECONDS = 3.0
+CLIPS_AT_A_TIME = 32  # in memory
 
 Source = str | Path | bytes | NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
 
@@ -58,9 +58,9 @@ def predict(
     """
     if not isinstance(model, nn.Module):
         model = load_model(model)
-    where = torch.device(device or default_device())
+    where = choose_device(device)
+    spec = spec_of(model)
     model.to(where).eval()
-    spec: Any = model.clip_spec
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}.")
     if every_seconds is not None and every_seconds <= 0:
@@ -92,11 +92,9 @@ def predict(
             return dataclasses.replace(result, short=missing_frames(video))
         with sampling_errors(name):
             indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
-        pixels = video.clips(indices).pixels  # (V, T, H, W, 3)
+        scores = _scores(video, indices, model, spec, where, batch_size)
         seconds = video.timestamps[indices[:, [0, -1]]] + [0, _frame_seconds(video.timestamps)]
         short = missing_frames(video)
-    views = torch.cat([transforms.test_views(clip, spec, 1) for clip in pixels])
-    scores = classify(model, views, where, batch_size).double().numpy()
     return Recognition(
         video=name,
         classes=_classes(model, scores.shape[1]),
@@ -107,6 +105,25 @@ def predict(
         path=path,
         short=short,
     )
+
+
+def _scores(
+    video: Video,
+    indices: NDArray[np.int64],
+    model: nn.Module,
+    spec: ClipSpec,
+    device: torch.device,
+    batch_size: int,
+) -> NDArray[np.float64]:
+    """`(V, K)` probabilities of `(V, T)` clips; the same clip is looked at once."""
+    distinct, which = np.unique(indices, axis=0, return_inverse=True)
+    scores = []
+    for start in range(0, len(distinct), CLIPS_AT_A_TIME):
+        pixels = video.clips(distinct[start : start + CLIPS_AT_A_TIME]).pixels  # (v, T, H, W, 3)
+        views = torch.cat([transforms.test_views(clip, spec, 1) for clip in pixels])
+        scores.append(classify(model, views, device, batch_size).double().numpy())
+    every: NDArray[np.float64] = np.concatenate(scores)[which.reshape(-1)]
+    return every
 
 
 def _windows(

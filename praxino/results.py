@@ -88,15 +88,15 @@ class Recognition:
         Raises:
             ValueError: another suffix, or a picture of frames that did not come from a file.
         """
-        path = Path(path)
-        if path.suffix == ".json":
+        path, suffix = Path(path), Path(path).suffix.lower()
+        if suffix == ".json":
             write_text(path, self.to_json())
-        elif path.suffix == ".csv":
+        elif suffix == ".csv":
             write_text(path, self.to_csv())
-        elif path.suffix in (".mp4", ".png"):
+        elif suffix in (".mp4", ".png"):
             from praxino import draw  # brings the decoder and matplotlib, to draw only
 
-            draw.draw_scores(self, path) if path.suffix == ".mp4" else draw.timeline(self, path)
+            draw.draw_scores(self, path) if suffix == ".mp4" else draw.timeline(self, path)
         else:
             raise ValueError(
                 f"Cannot save a result as {path.name!r}: use .json, .csv, .mp4 or .png."

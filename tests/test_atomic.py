@@ -4,6 +4,7 @@ import stat
 import pytest
 
 from praxino.atomic import atomic_write, write_text
+from praxino.errors import EnvironmentFault
 
 
 def test_writes_and_replaces(tmp_path):
@@ -37,7 +38,7 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(EnvironmentFault, match=r"Cannot write .*a\.txt: No space left on device"):
         write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -52,3 +53,30 @@ def test_temporary_file_has_the_suffix_and_the_result_the_usual_rights(tmp_path)
     plain.write_bytes(b"x")
     rights = [stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a.mp4", plain)]
     assert rights[0] == rights[1]
+
+
+def test_folders_and_devices_are_not_replaced_and_links_stay_links(tmp_path):
+    with pytest.raises(ValueError, match=r"it is a folder\. Name another file"):
+        write_text(tmp_path, "x")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: it is not a regular file"):
+        write_text(tmp_path / "pipe", "x")
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_a_file_in_the_way_of_the_folder_is_told(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(
+        EnvironmentFault, match=r"Cannot write .*a\.txt: (Not a directory|File exists)"
+    ):
+        write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_the_longest_name_and_names_that_are_no_text(tmp_path):
+    write_text(tmp_path / ("n" * 251 + ".txt"), "x")
+    write_text(tmp_path / "odd.txt", "name \udcff")
+    assert (tmp_path / "odd.txt").read_text() == "name \\udcff"

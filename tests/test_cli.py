@@ -1,11 +1,14 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from praxino.cli import run
+from praxino.datasets.manifest import Manifest
 from praxino.recipe import load_recipe
 
 TRAIN = [
@@ -63,8 +66,8 @@ def test_a_folder_with_a_broken_file_goes_on_and_reports(
     assert run(["predict", *arguments]) == 1
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
-    assert said.err.startswith("praxino: bad.mp4: ")
-    assert "9 videos: 8 ok, 1 failed" in said.out
+    assert said.err.startswith(f"praxino: {folder}/bad.mp4: ")
+    assert said.out.endswith(f"9 videos: 8 ok, 1 failed\n  failed: {folder}/bad.mp4\n")
     lines = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines].count("failed") == 1
 
@@ -72,9 +75,12 @@ def test_a_folder_with_a_broken_file_goes_on_and_reports(
 def test_patterns_and_several_results(trained_run, two_actions, tmp_path, capsys):
     arguments = [str(two_actions / "*" / "[01].mp4"), "--model", str(trained_run), "--csv=-"]
     assert run(["predict", *arguments, "--save", str(tmp_path / "drawn")]) == 0
-    assert "4 videos: 4 ok" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "4 videos: 4 ok" in said.err
+    assert said.out.startswith("video,label,score\n")
+    assert said.out.count("\n") == 10  # 4 videos x 2 classes, and nothing but the table
     names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
-    assert names == ["0-2.mp4", "0.mp4", "1-2.mp4", "1.mp4"]
+    assert names == ["0.mp4", "1.mp4", "darker-0.mp4", "darker-1.mp4"]
     assert run(["predict", str(two_actions / "*.avi"), "--model", str(trained_run)]) == 2
     assert "No video in" in capsys.readouterr().err
 
@@ -93,6 +99,15 @@ def test_patterns_and_several_results(trained_run, two_actions, tmp_path, capsys
         (["train", "none.py:x"], 2, "There is no recipe file 'none.py'"),
         (["models", "r3d_81"], 2, "Did you mean 'r3d_18'?"),
         (["data", "pointlight"], 2, "FOLDER"),
+        (["size", "0", "480"], 2, "width must be above 0, got 0"),
+        (["models", "c3d", "--classes", "0"], 2, "--classes must be at least 1, got 0"),
+        (["models", "--frames", "8"], 2, "--frames is for the layers of one model; name it"),
+        (["data", "import", "ucf102", "--videos=.", "--to=x.csv"], 2, "Did you mean 'ucf101'?"),
+        (["data", "import", "kth", "a", "b", "--videos=.", "--to=x.csv"], 2, "got 2"),
+        (["data", "import", "ucf101", "--videos=.", "--to=x.csv"], 2, "annotation file or folder"),
+        (["data", "import", "kth", "a", "--split=2", "--videos=.", "--to=x.csv"], 2, "--split"),
+        (["data", "import", "kinetics", "a", "--videos=.", "--to=x.csv"], 2, "--num-classes"),
+        (["predict", "", "--model=."], 2, "A video's name is empty"),
         (["train", "x", "--resume"], 2, "--resume needs --run"),
     ],
 )
@@ -106,6 +121,69 @@ def test_mistakes_are_one_line_and_no_traceback(
     assert error.startswith("praxino: ")
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_saving_says_what_it_can(trained_run, two_actions, tmp_path, capsys):
+    both = [str(two_actions / "darker" / f"{n}.mp4") for n in (0, 1)]
+    model = f"--model={trained_run}"
+    assert run(["predict", *both, model, f"--save={tmp_path / 'one.mp4'}"]) == 2
+    assert "is one file, and there are 2 videos. Name a folder" in capsys.readouterr().err
+    assert run(["predict", both[0], model, f"--save={tmp_path / 'a.gif'}"]) == 2
+    assert "Cannot save a drawn video as 'a.gif'" in capsys.readouterr().err
+    assert run(["predict", both[0], model, "--top=0"]) == 2
+    assert "--top must be at least 1, got 0" in capsys.readouterr().err
+    assert run(["predict", both[0], model, "--device=quantum"]) == 2
+    assert "There is no device 'quantum'" in capsys.readouterr().err
+    assert run(["predict", both[0], model, "--every=0"]) == 2
+    assert "every_seconds must be above 0, got 0" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert run(["predict", both[0], model, f"--save={tmp_path / 'new'}"]) == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["0.mp4"]
+
+
+def test_names_are_data_not_markup(trained_run, two_actions, tmp_path, capsys):
+    odd = tmp_path / "[bold]x[-red] :smile:.mp4"
+    shutil.copy(two_actions / "darker" / "0.mp4", odd)
+    assert run(["predict", str(odd), f"--model={trained_run}"]) == 0
+    assert str(odd) in capsys.readouterr().out
+
+
+def test_ten_thousand_clips_of_a_short_video_are_few(trained_run, two_actions, capsys):
+    path = str(two_actions / "darker" / "0.mp4")
+    assert run(["predict", path, f"--model={trained_run}", "--clips=10000"]) == 0
+    assert "darker" in capsys.readouterr().out
+
+
+def test_import_writes_a_manifest(lab_data, tmp_path, capsys):
+    videos = lab_data / "ut-interaction"
+    to = tmp_path / "ut.parquet"
+    arguments = ["data", "import", "ut_interaction", f"--videos={videos}", f"--to={to}"]
+    assert run([*arguments, "--test=set2"]) == 0
+    assert "120 of 120 videos are in" in capsys.readouterr().out
+    assert len(Manifest.read(to, root=videos).select(split="test")) == 60
+    (tmp_path / "empty").mkdir()
+    arguments = ["data", "import", "kth", str(lab_data / "annotations/kth/00sequences.txt")]
+    assert run([*arguments, f"--videos={tmp_path / 'empty'}", f"--to={to}", "--test=set1"]) == 2
+    assert "The reader of kth has no option --test" in capsys.readouterr().err
+    assert run([*arguments, f"--videos={tmp_path / 'empty'}", f"--to={to}"]) == 2
+    assert "None of the 2391 rows that kth lists has its video in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_says_how_to_go_on(two_actions, tmp_path, number):
+    command = [sys.executable, "-m", "praxino", "train", str(two_actions), *TRAIN]
+    process = subprocess.Popen(
+        [*command, f"--run={tmp_path / 'run'}", "--epochs=500", "--data.val-fraction=0.25"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "epoch" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("praxino: interrupted; to go on: praxino train ")
 
 
 def test_flags_change_single_settings_of_a_recipe(tmp_path, monkeypatch, capsys):
@@ -135,7 +213,8 @@ def test_flags_change_single_settings_of_a_recipe(tmp_path, monkeypatch, capsys)
     capsys.readouterr()
 
 
-def test_models_prints_the_lectures_columns(capsys):
+def test_models_prints_the_lectures_columns(capsys, monkeypatch):
+    monkeypatch.setattr("praxino.cli.out", Console(width=200))
     assert run(["models", "toy_late_fusion"]) == 0
     said = capsys.readouterr().out
     for cell in ("12×20×64×64", "1×3×3", "24×20×16×16", "1×14×14", "24×1×1×1", "20×64×64"):

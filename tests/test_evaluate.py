@@ -4,12 +4,14 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from torch import nn
 
 from praxino.checkpoint import load_model
 from praxino.datasets.folder import read_folder
 from praxino.datasets.manifest import Manifest, Row
 from praxino.evaluate import Scores, evaluate, evaluate_again, score_videos, summarise
 from praxino.ledger import Ledger
+from praxino.models import create_model
 
 OPTIONS = {"clips": 2, "crops": 1, "workers": 0, "device": "cpu"}
 
@@ -71,18 +73,16 @@ def test_a_video_that_cannot_be_read_counts_as_wrong_and_is_named(
 
 def test_can_be_run_again_from_its_file(trained_run, two_actions, tmp_path):
     manifest = read_folder(two_actions)
-    manifest.write(two_actions / "all.parquet")
-    result = evaluate(trained_run, manifest, **OPTIONS)
-    result.protocol.update(
-        manifest=str(two_actions / "all.parquet"), videos_root=str(manifest.root)
-    )
-    result.save(tmp_path)
+    evaluate(trained_run, manifest, **OPTIONS).save(tmp_path)
     again, saved = evaluate_again(tmp_path / "result.json", workers=0)
     assert {name: saved[name] for name in again.numbers()} == again.numbers()
 
-    dataclasses.replace(manifest, rows=manifest.rows[1:]).write(two_actions / "all.parquet")
-    with pytest.raises(ValueError, match="lists other videos than when"):
+    listed = (tmp_path / "evaluated.parquet").read_bytes()
+    fewer = dataclasses.replace(manifest, rows=manifest.rows[1:])
+    fewer.write(tmp_path / "evaluated.parquet", keep_root=True)
+    with pytest.raises(ValueError, match=r"evaluated\.parquet beside .* has changed since"):
         evaluate_again(tmp_path / "result.json", workers=0)
+    (tmp_path / "evaluated.parquet").write_bytes(listed)
     changed = json.loads((tmp_path / "result.json").read_text())
     changed["protocol"]["weights_hash"] = "0"
     (tmp_path / "result.json").write_text(json.dumps(changed))
@@ -90,6 +90,49 @@ def test_can_be_run_again_from_its_file(trained_run, two_actions, tmp_path):
         evaluate_again(tmp_path / "result.json", workers=0)
     with pytest.raises(ValueError, match=r"is not a result\.json of praxino evaluate"):
         evaluate_again(trained_run / "config.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"list\.json is not a result\.json"):
+        evaluate_again(tmp_path / "list.json")
+    evaluate(load_model(trained_run), manifest, **OPTIONS).save(tmp_path)
+    with pytest.raises(ValueError, match="of a model that came from no file"):
+        evaluate_again(tmp_path / "result.json")
+
+
+def test_what_training_leaves_can_be_run_again_too(trained_run):
+    again, saved = evaluate_again(trained_run / "result.json", workers=0)
+    assert {name: saved[name] for name in again.numbers()} == again.numbers()
+
+
+def test_a_span_outside_its_video_counts_as_wrong_and_is_named(trained_run, two_actions):
+    rows = [Row("darker/0.mp4", ("darker",)), Row("darker/0.mp4", ("darker",), 100.0, 102.0)]
+    result = evaluate(trained_run, Manifest.from_rows(rows, two_actions), **OPTIONS)
+    assert result.hit_at_1 == 0.5
+    (entry,) = result.ledger.failures
+    assert (entry.item, entry.code) == ("darker/0.mp4@100.0-102.0", "out_of_range")
+
+
+def test_a_folder_or_file_in_place_of_a_manifest(trained_run, two_actions):
+    assert evaluate(trained_run, two_actions, **OPTIONS).hit_at_1 == 1.0
+
+
+def test_networks_that_cannot_be_measured(two_actions):
+    with pytest.raises(TypeError, match="Linear has no clip_spec, so nobody knows which frames"):
+        evaluate(nn.Linear(2, 2), two_actions)
+    broken = create_model("small_3d", 2, frames=8, size=32)
+    broken.head.bias.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="The model's scores are not numbers"):
+        evaluate(broken, two_actions, **OPTIONS)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got -3"):
+        evaluate(create_model("small_3d", 2), two_actions, batch_size=-3, **OPTIONS)
+
+
+def test_a_model_that_looks_at_the_whole_picture_has_one_crop(two_actions):
+    model = create_model("small_3d", 2, frames=8, size=32)
+    model.clip_spec = dataclasses.replace(model.clip_spec, fit="stretch")
+    result = evaluate(model, two_actions, clips=1, workers=0)
+    assert "1 clip x whole picture" in result.protocol_line()
+    with pytest.raises(ValueError, match="looks at the whole picture: crops must be 1, got 3"):
+        evaluate(model, two_actions, crops=3)
 
 
 def test_what_cannot_be_measured(trained_run, two_actions):
@@ -98,7 +141,7 @@ def test_what_cannot_be_measured(trained_run, two_actions):
         evaluate(trained_run, manifest, crops=4)
     with pytest.raises(ValueError, match="clips must be at least 1, got 0"):
         evaluate(trained_run, manifest, clips=0)
-    with pytest.raises(ValueError, match="No video is in split 'test'; the manifest has none"):
+    with pytest.raises(ValueError, match="No video is in split 'test'; the manifest has no splits"):
         evaluate(trained_run, manifest, split="test")
     strange = Manifest.from_rows([Row("a.mp4", ("jump",))], ".")
     with pytest.raises(ValueError, match="does not know 1 of the manifest's 1 classes: jump"):
