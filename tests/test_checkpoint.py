@@ -1,6 +1,7 @@
 """Checkpoints against safetensors itself, and training states against a run that never stopped."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -349,8 +350,7 @@ def test_a_damaged_state_is_passed_over_and_named(tmp_path, damage):
     assert torch.equal(model[0].weight, learner("sgd")[0][0].weight)
     assert len(lines) == 1
     assert lines[0].startswith("step-00000003 is damaged (")
-    with pytest.raises(ValueError, match=message):
-        raise ValueError(lines[0])
+    assert re.search(message, lines[0])
     shutil.rmtree(tmp_path / "state" / "step-00000001")
     with pytest.raises(
         ValueError, match=rf"No whole training state is left in .*: step.*{message}"
@@ -360,5 +360,5 @@ def test_a_damaged_state_is_passed_over_and_named(tmp_path, damage):
 
 def test_a_state_of_another_model_does_not_fit(tmp_path):
     save_state(tmp_path, *learner("adamw"), Progress(step=1))
-    with pytest.raises(ValueError, match="step-00000001 does not fit Linear, .* differences"):
+    with pytest.raises(ValueError, match=r"step-00000001 does not fit Linear, .* differences"):
         load_state(tmp_path, nn.Linear(2, 2), learner("adamw")[1])
