@@ -113,20 +113,32 @@ def timeline(result: Recognition, path: str | Path) -> Path:
     )
     above.imshow(strip, extent=(start, end, 0, 1), aspect="auto")
     above.axis("off")
-    middles = result.clip_seconds.mean(axis=1)
-    best = [k for k in np.argsort(-result.clip_scores.max(axis=0), kind="stable")[:TIMELINE_SHOWN]]
-    leads = result.clip_scores.argmax(axis=1)
-    # In the order in which they happen, so that neighbours in the legend are neighbours in time.
-    best.sort(key=lambda k: (int(np.argmax(leads == k)) if (leads == k).any() else len(leads), k))
-    for k in best:
-        line = below.plot(middles, result.clip_scores[:, k], label=result.classes[k], linewidth=2)
-        below.fill_between(middles, result.clip_scores[:, k], color=line[0].get_color(), alpha=0.12)
+    # A clip's score stands at its middle; before the first and after the last one nothing is known
+    # but what these say.
+    moments = np.array([start, *result.clip_seconds.mean(axis=1), end])
+    scores = result.clip_scores[[0, *range(len(result.clip_scores)), -1]]
+    for k in _worth_showing(scores):
+        line = below.plot(moments, scores[:, k], label=result.classes[k], linewidth=2)
+        below.fill_between(moments, scores[:, k], color=line[0].get_color(), alpha=0.12)
     below.set(xlim=(start, end), ylim=(0, 1.02), xlabel="seconds", ylabel="score")
+    above.set_title(Path(result.video).name, loc="left", fontsize=11)
     below.spines[["top", "right"]].set_visible(False)
     below.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
     return Path(path)
+
+
+def _worth_showing(scores: NDArray[np.float64]) -> list[int]:
+    """Classes that lead at some moment, the longest first, and a few that come near; at most 8.
+
+    In the order in which they happen, so that neighbours in the legend are neighbours in time.
+    """
+    leads = scores.argmax(axis=1)
+    times = np.bincount(leads, minlength=scores.shape[1])
+    order = sorted(range(scores.shape[1]), key=lambda k: (-times[k], -scores[:, k].max()))
+    count = min(TIMELINE_SHOWN, max(3, int((times > 0).sum())))
+    return sorted(order[:count], key=lambda k: (int(scores[:, k].argmax()), k))
 
 
 def _file_of(result: Recognition) -> Path:

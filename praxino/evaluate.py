@@ -113,7 +113,9 @@ def evaluate(
         device=device,
         progress=progress,
     )
+    card = getattr(model, "card", None)
     protocol = {
+        "model": card.model if card else type(model).__name__,
         "clips": clips,
         "crops": crops,
         "average": "probabilities over crops, then over clips",

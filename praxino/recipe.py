@@ -7,6 +7,8 @@ No torch here: recipes must be cheap to read.
 import dataclasses
 import importlib.util
 import json
+import math
+import traceback
 import types
 import typing
 from collections.abc import Callable
@@ -27,8 +29,8 @@ class ModelConfig:
     Args:
         name: a name from `praxino models`.
         options: keyword arguments of the model's builder.
-        weights: a published set by name (`imagenet`), a `.safetensors` file, or `none`: from
-            scratch.
+        weights: a published set by name (`imagenet`), a `.safetensors` file, `none`: from scratch,
+            or `auto`: the published set if there is one.
         freeze_until: train only what comes after the module of this name; the rest, batch norm
             included, stays as it is.
         freeze_batch_norm: keep every batch norm's statistics and weights as loaded.
@@ -36,7 +38,7 @@ class ModelConfig:
 
     name: str = "single_frame_resnet18"
     options: dict[str, Option] = field(default_factory=dict)
-    weights: str | None = "imagenet"
+    weights: str | None = "auto"
     freeze_until: str | None = None
     freeze_batch_norm: bool = False
 
@@ -50,7 +52,7 @@ class ClipConfig:
     """Changes to the model's own clip specification; None keeps what the model says.
 
     Args:
-        frames: T.
+        frames: how many frames a clip has.
         frames_per_second: the clip's own rate.
         stride_frames: every n-th frame of the video instead.
         size: pixels of the square that enters the model.
@@ -90,6 +92,10 @@ class DataConfig:
     skip_bad: bool = False
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        _check(self, above=0, val_fraction=1, limit_per_class=None)
+        _check(self, least=0, workers=None)
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -99,12 +105,12 @@ class OptimConfig:
         name: the optimizer.
         lr: peak learning rate; None: 0.001 from scratch, 0.0002 from published weights.
         backbone_lr_scale: everything but the head learns at `lr` times this.
-        momentum: of SGD.
+        momentum: how much of the last step SGD repeats.
         weight_decay: decoupled (AdamW) or L2 (SGD); biases and norms are left out.
         schedule: the curve after warm-up, down to zero (cosine) or flat.
         warmup_epochs: linear, from zero.
         clip_norm: largest gradient norm; 0: no limit.
-        label_smoothing: of the cross entropy.
+        label_smoothing: share of the target that the cross entropy gives to all classes alike.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -116,6 +122,11 @@ class OptimConfig:
     warmup_epochs: float = 1.0
     clip_norm: float = 5.0
     label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self, above=0, lr=None)
+        _check(self, least=0, backbone_lr_scale=None, weight_decay=None, warmup_epochs=None)
+        _check(self, least=0, clip_norm=None, momentum=1, label_smoothing=1)
 
 
 @dataclass(frozen=True)
@@ -149,10 +160,24 @@ class TrainConfig:
     save_every_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "clips_per_video", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        _check(self, least=1, epochs=None, clips_per_video=None, batch_size=None)
+        _check(self, least=0, seed=2**63, save_every_seconds=None)
+
+
+def _check(
+    config: Any, *, least: float | None = None, above: float | None = None, **below: float | None
+) -> None:
+    """Refuse a number that is out of range, or no number; `below` gives each one's upper limit."""
+    for name, limit in below.items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        said = f"at least {least}" if least is not None else f"above {above}"
+        good = value >= least if least is not None else value > above
+        if limit is not None:
+            said, good = f"{said} and below {limit}", good and value < limit
+        if not (good and math.isfinite(value)):
+            raise ValueError(f"{name} must be {said}, got {value}.")
 
 
 def tiny(config: TrainConfig) -> TrainConfig:
@@ -177,16 +202,21 @@ def load_recipe(reference: str) -> TrainConfig:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    recipes = _recipes_in(module)
+    try:
+        spec.loader.exec_module(module)
+        recipes = _recipes_in(module)
+        made = recipes[function_name]() if function_name in recipes else None
+    except Exception as error:  # the user's own code: name the line of it
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
+        raise ValueError(f"{name}, line {line}: {type(error).__name__}: {error}") from None
     if function_name not in recipes:
         raise ValueError(
             f"{name} has no recipe {function_name!r}.{did_you_mean(function_name, recipes)}"
         )
-    config = recipes[function_name]()
-    if not isinstance(config, TrainConfig):
-        raise ValueError(f"{reference} must return a TrainConfig, not {type(config).__name__}.")
-    return config
+    if not isinstance(made, TrainConfig):
+        raise ValueError(f"{reference} must return a TrainConfig, not {type(made).__name__}.")
+    return made
 
 
 def _recipes_in(module: types.ModuleType) -> dict[str, Callable[[], Any]]:

@@ -1,6 +1,7 @@
 """A run folder's numbers as one HTML page that needs nothing else: curves, classes, worst clips."""
 
 import base64
+import datetime
 import html
 import io
 import json
@@ -97,6 +98,8 @@ def _numbers(evaluation: Evaluation) -> list[str]:
         f"<div class=number><b>{numbers[key]:.1%}</b>{title}</div>" for key, title in titles.items()
     )
     parts = [
+        f"<div><b>{html.escape(evaluation.protocol['model'])}</b>, {len(evaluation.classes)} "
+        f"classes, {datetime.date.today().isoformat()}</div>",
         f"<div class=soft>{html.escape(evaluation.protocol_line())}</div>",
         f"<div class=numbers>{cards}</div>",
     ]
@@ -113,14 +116,16 @@ def _classes(evaluation: Evaluation) -> list[str]:
     order = np.argsort(np.nan_to_num(evaluation.per_class_accuracy, nan=2.0), kind="stable")
     rows = []
     for k in order:
+        if not (evaluation.labels == k).any():
+            continue  # the model knows it, these videos do not show it
         accuracy, count = evaluation.per_class_accuracy[k], int((evaluation.labels == k).sum())
-        shown = "-" if np.isnan(accuracy) else f"{accuracy:.1%}"
-        width = 0 if np.isnan(accuracy) else 100 * accuracy
+        right = round(accuracy * count)
         rows.append(
-            f"<tr><td>{html.escape(evaluation.classes[k])}<td class=n>{count}<td class=n>{shown}"
-            f"<td><div class=bar><i style='width:{width:.1f}%'></i></div>"
+            f"<tr><td>{html.escape(evaluation.classes[k])}<td class=n>{right} of {count}"
+            f"<td class=n>{accuracy:.1%}"
+            f"<td><div class=bar><i style='width:{100 * accuracy:.1f}%'></i></div>"
         )
-    head = "<tr><th>class<th class=n>videos<th class=n>accuracy<th>"
+    head = "<tr><th>class<th class=n>right<th class=n>accuracy<th>"
     return ["<h2>Classes, worst first</h2><div class=card><table>", head, *rows, "</table></div>"]
 
 

@@ -47,7 +47,7 @@ from praxino.did_you_mean import did_you_mean
 from praxino.errors import VideoError
 from praxino.evaluate import evaluate, score_videos, summarise
 from praxino.ledger import Ledger
-from praxino.models import create_model
+from praxino.models import create_model, published_weights
 from praxino.recipe import ClipConfig, TrainConfig, from_json, to_json
 from praxino.report import write_report
 from praxino.video.clip_spec import ClipSpec
@@ -131,16 +131,19 @@ def train(
             f"Training on {accelerator.num_processes} processes is not built yet. Start one, "
             f"without torchrun."
         )
+    weights = config.model.weights
+    if weights == "auto":
+        weights = next(iter(published_weights(config.model.name, **config.model.options)), None)
     model = create_model(
         config.model.name,
         num_classes=len(everything.classes),
-        weights=config.model.weights,
+        weights=weights,
         **config.model.options,
     )
     spec = _clip_spec(model.clip_spec, config.clip)
     model.clip_spec, model.classes = spec, tuple(everything.classes)  # type: ignore[assignment]
     kept_still = freeze(model, config.model.freeze_until, config.model.freeze_batch_norm)
-    peak_lr = config.optim.lr or (1e-3 if config.model.weights is None else 2e-4)
+    peak_lr = config.optim.lr or (1e-3 if weights is None else 2e-4)
     optimizer = _optimizer(model, config, peak_lr)
     model.to(accelerator.device)
     network, optimizer = accelerator.prepare(model, optimizer)
@@ -180,8 +183,8 @@ def train(
     _write_history(run, history)
     listener.said(
         f"{len(train_set)} training and {len(val_set) if val_set else 0} validation videos, "
-        f"{checkpoint.classes_line(everything.classes)}; {config.model.name} on "
-        f"{accelerator.device.type}, batch {batch_size}, "
+        f"{checkpoint.classes_line(everything.classes)}; {config.model.name} from "
+        f"{weights or 'scratch'} on {accelerator.device.type}, batch {batch_size}, "
         f"{'float32' if precision == 'no' else precision}."
     )
     saved_at = time.monotonic()
@@ -272,6 +275,12 @@ def train(
         for position in order.positions(epoch)[: steps_per_epoch * batch_size]
     }
     _ledger(train_set, drawn, progress.bad).write(run / "training_items.jsonl")
+    if progress.bad:
+        first = next(iter(progress.bad))
+        listener.said(
+            f"{len(progress.bad)} of {len(train_set)} training videos could not be read, or not "
+            f"completely, the first is {first}: see {run / 'training_items.jsonl'}."
+        )
     evaluation = None
     if val_set is not None:
         evaluation = evaluate(run, val_set, clips=1, crops=1, workers=workers)

@@ -44,10 +44,25 @@ def test_broken_json_is_refused():
         from_json('{"optim": 3}')
 
 
-@pytest.mark.parametrize("name", ["epochs", "clips_per_video", "batch_size"])
-def test_counts_are_at_least_one(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-        TrainConfig(**{name: 0})
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrainConfig(epochs=0), "epochs must be at least 1, got 0"),
+        (lambda: TrainConfig(clips_per_video=0), "clips_per_video must be at least 1, got 0"),
+        (lambda: TrainConfig(batch_size=-4), "batch_size must be at least 1, got -4"),
+        (lambda: TrainConfig(seed=-1), "seed must be at least 0 and below 9223372036854775808"),
+        (lambda: TrainConfig(save_every_seconds=float("nan")), "save_every_seconds must be"),
+        (lambda: DataConfig(val_fraction=2.0), "val_fraction must be above 0 and below 1, got 2"),
+        (lambda: DataConfig(limit_per_class=0), "limit_per_class must be above 0, got 0"),
+        (lambda: DataConfig(workers=-1), "workers must be at least 0, got -1"),
+        (lambda: OptimConfig(lr=0.0), "lr must be above 0, got 0"),
+        (lambda: OptimConfig(label_smoothing=5), "label_smoothing must be at least 0 and below 1"),
+        (lambda: OptimConfig(clip_norm=-1.0), "clip_norm must be at least 0, got -1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_none_can_be_said_on_a_command_line():
@@ -80,5 +95,14 @@ def test_recipe_errors(recipe_file, tmp_path):
         load_recipe(f"{recipe_file}:kitchn")
     with pytest.raises(ValueError, match="must return a TrainConfig, not int"):
         load_recipe(f"{recipe_file}:wrong")
+    recipe_file.write_text("import nothing_of_that_name\n")
+    with pytest.raises(ValueError, match=r"kitchen\.py, line 1: ModuleNotFoundError: No module"):
+        load_recipe(f"{recipe_file}:kitchen")
+    recipe_file.write_text("def kitchen():\n    return 1 / 0\n")
+    with pytest.raises(ValueError, match=r"kitchen\.py, line 2: ZeroDivisionError"):
+        load_recipe(f"{recipe_file}:kitchen")
+    recipe_file.write_text("x = 1\ndef kitchen(:\n")
+    with pytest.raises(ValueError, match=r"kitchen\.py, line 2: SyntaxError"):
+        load_recipe(f"{recipe_file}:kitchen")
     with pytest.raises(ValueError, match="There is no recipe file"):
         load_recipe(str(tmp_path / "none.py:x"))
