@@ -32,7 +32,7 @@ MODELS = {"small_2d": "frames one by one", "small_3d": "16 frames together"}
 VIDEOS_PER_CLASS: dict[Variant, int] = {"motion": 60, "appearance": 20}
 EPOCHS: dict[Variant, int] = {"motion": 8, "appearance": 6}
 # What the film at the end shows, one after the other.
-SCENES = ("walk", "sit_down", "stand_up", "wave", "raise_arms", "lower_arms", "jumping_jack")
+SCENES = ("walk", "sit_down", "stand_up", "jumping_jack", "open_arms", "close_arms", "run")
 
 
 def pointlight_config(model: str, manifest: str | Path, *, epochs: int = 8) -> TrainConfig:
