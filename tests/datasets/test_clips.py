@@ -415,7 +415,7 @@ def test_the_scores_of_mirrored_crops_swap_left_and_right(sides, crops):
 
 def test_mirrored_crops_give_what_the_crops_of_the_mirrored_video_give(sides):
     # What a model says of "left" in a mirror is what it says of "right" without one.
-    model = BrighterSide(ClipSpec(4, size=32, resize_short=48))
+    model = BrighterSide(ClipSpec(4, size=40, resize_short=48))
     left, right = score_videos(model, sides, clips=1, crops=10, workers=0, device="cpu").views
     # Mirrored, the top left crop is the top right one.
     np.testing.assert_allclose(left[0, [5, 6, 7, 8, 9]], right[0, :5][:, [2, 1, 0]], atol=0.02)
