@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +25,8 @@ def print_models(console: Console, names: Sequence[str]) -> None:
     table.add_column("weights")
     table.add_column("published top-1 / top-5")
     for name in names:
-        row, model = MODELS[name], create_model(name)
+        with torch.device("meta"):  # shapes without numbers: no time, no memory
+            row, model = MODELS[name], create_model(name)
         spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
         table.add_row(
             name,
@@ -79,7 +81,8 @@ def print_layers(
         for key, value in (("frames", frames), ("size", size))
         if value is not None and key in options_of(name)
     }
-    model = create_model(name, num_classes=classes, **options)
+    with torch.device("meta"):
+        model = create_model(name, num_classes=classes, **options)
     spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
     spec = dataclasses.replace(
         spec,
