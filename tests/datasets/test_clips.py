@@ -25,6 +25,7 @@ from praxino.datasets.clips import (
 from praxino.datasets.manifest import Manifest, Row
 from praxino.errors import VideoError
 from praxino.evaluate import score_videos
+from praxino.video import frame_table
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
 from praxino.video.reader import open_video
@@ -276,6 +277,14 @@ def test_only_value_errors_become_errors_of_the_video():
     assert (caught.value.item, caught.value.code) == ("folder/a.mp4", "out_of_range")
     with pytest.raises(KeyError), sampling_errors("a.mp4"):
         raise KeyError("a mistake of ours")
+
+
+@pytest.mark.xfail(strict=True, reason="sampling_errors takes a VideoError for a ValueError")
+def test_an_error_of_the_scan_keeps_its_code(numbered_video, first_example, monkeypatch):
+    monkeypatch.setattr(frame_table, "MAX_FRAMES", 10)
+    example = first_example(manifest_of(numbered_video), SPREAD)
+    assert example.error.code == "too_large"
+    assert example.error.message.startswith("has more than 10 frames, the limit")
 
 
 @pytest.fixture
