@@ -91,7 +91,8 @@ class TrainingClips(Dataset[Clip]):
                     span = (row.start_seconds, row.end_seconds)
                     indices = sampling.training_clip(video.timestamps, self.spec, rng, span)
                 pixels = video.frames(indices).pixels
-                start, end = row.start_seconds or 0.0, row.end_seconds or video.end_seconds
+                start, end = row.start_seconds or 0.0, video.end_seconds
+                end = end if row.end_seconds is None else min(end, row.end_seconds)
                 short = missing_frames(video)
         except VideoError as error:
             return Clip(index, None, self.labels[index], error)
@@ -177,6 +178,8 @@ def sampling_errors(video: str) -> Iterator[None]:
     """Turn "no frame in the span" and its like into errors of the one video they are about."""
     try:
         yield
+    except VideoError:  # the video's own, from reading its time stamps
+        raise
     except ValueError as error:
         raise VideoError(video, str(error), code="out_of_range") from None
 

@@ -279,7 +279,6 @@ def test_only_value_errors_become_errors_of_the_video():
         raise KeyError("a mistake of ours")
 
 
-@pytest.mark.xfail(strict=True, reason="sampling_errors takes a VideoError for a ValueError")
 def test_an_error_of_the_scan_keeps_its_code(numbered_video, first_example, monkeypatch):
     monkeypatch.setattr(frame_table, "MAX_FRAMES", 10)
     example = first_example(manifest_of(numbered_video), SPREAD)
