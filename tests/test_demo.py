@@ -33,11 +33,11 @@ def test_order_is_in_no_single_frame(tmp_path):
     from praxino.evaluate import evaluate
     from praxino.train import train
 
-    pairs = ("open_arms", "close_arms", "raise_arms", "lower_arms")
-    manifest = render_pointlight(tmp_path / "data", classes=pairs, videos_per_class=40)
+    pairs = ("sit_down", "stand_up", "raise_arms", "lower_arms")
+    manifest = render_pointlight(tmp_path / "data", classes=pairs, videos_per_class=60)
     right = {}
     for name in ("small_2d", "small_3d"):
-        config = demo.pointlight_config(name, manifest, epochs=8)
+        config = demo.pointlight_config(name, manifest, epochs=14)
         run = train(config, tmp_path / name)
         videos = Manifest.read(manifest)
         result = evaluate(
@@ -45,4 +45,4 @@ def test_order_is_in_no_single_frame(tmp_path):
         )
         right[name] = answer_questions(result.scores, result.labels, videos.classes)["order"]
     assert right["small_3d"].accuracy > 0.9
-    assert right["small_2d"].accuracy < 0.75  # chance is 0.5, on 32 videos
+    assert right["small_2d"].accuracy < 0.75  # chance is 0.5, on 48 videos

@@ -325,7 +325,7 @@ def _video_problems(video: str) -> list[str]:
     if _ABSOLUTE.match(video):
         return [
             f"video={shortened(video)} is absolute and not inside the root; write relative paths, "
-            "or pass a root that contains it"
+            "or name a root that contains it (--videos, --data.videos)"
         ]
     return []
 

@@ -195,7 +195,7 @@ def create_model(
         published = published_weights(name, **options)
         source = published.get(str(weights))
         if source is None and not Path(weights).is_file():
-            hint = did_you_mean(str(weights), published) or " Nobody has published any."
+            hint = did_you_mean(str(weights), published) or " Nobody has published any: use none."
             raise ValueError(
                 f"{name} has no weights {str(weights)!r}, and there is no such file.{hint}"
             )
