@@ -13,18 +13,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from praxino import __version__
-from praxino.atomic import write_text
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import (
     EXIT_ENVIRONMENT,
@@ -36,10 +30,20 @@ from praxino.errors import (
     VideoError,
 )
 from praxino.ledger import Ledger
+from praxino.terminal import (
+    bar_of,
+    complain,
+    err,
+    out,
+    print_counts,
+    print_evaluation,
+    print_top,
+    say,
+    training_progress,
+    write,
+)
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from praxino.recipe import TrainConfig
 
 app = App(
@@ -51,17 +55,6 @@ app = App(
 )
 data = App(name="data", help="Make, import and inspect labelled videos.")
 app.command(data)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    # A pipe or a file has no width to fit into, and a table cut off there is a number lost.
-    fits = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
-    # Names of files and classes are data: brackets and colons in them mean nothing.
-    return Console(stderr=stderr, width=None if fits else 200, markup=False, emoji=False)
-
-
-out, err = _console(), _console(stderr=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,23 +74,23 @@ def run(arguments: list[str]) -> int:
     try:
         return _call(app, arguments)
     except CycloptsError as error:
-        return _fail(str(error), EXIT_USAGE)
-    except (EnvironmentFault, OSError, FloatingPointError) as error:
-        return _fail(str(error), EXIT_ENVIRONMENT)
-    except VideoError as error:
-        return _fail(str(error), EXIT_SOME_ITEMS_FAILED)
-    except (ValueError, TypeError) as error:
-        return _fail(str(error), EXIT_USAGE)
-    except RuntimeError as error:
-        # Out of memory, and workers that died of it, are the machine's; the rest is our mistake.
-        if type(error).__name__ == "OutOfMemoryError" or "DataLoader worker" in str(error):
-            return _fail(str(error), EXIT_ENVIRONMENT)
-        raise
-    except KeyboardInterrupt as error:
-        return _fail(str(error) or "interrupted", EXIT_INTERRUPTED)
+        return complain(str(error), EXIT_USAGE)
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stdout = open(os.devnull, "w")
         return EXIT_OK
+    except (EnvironmentFault, OSError, FloatingPointError) as error:
+        return complain(str(error), EXIT_ENVIRONMENT)
+    except VideoError as error:
+        return complain(str(error), EXIT_SOME_ITEMS_FAILED)
+    except (ValueError, TypeError) as error:
+        return complain(str(error), EXIT_USAGE)
+    except RuntimeError as error:
+        # Out of memory, and workers that died of it, are the machine's; the rest is our mistake.
+        if type(error).__name__ == "OutOfMemoryError" or "DataLoader worker" in str(error):
+            return complain(str(error), EXIT_ENVIRONMENT)
+        raise
+    except KeyboardInterrupt as error:
+        return complain(str(error) or "interrupted", EXIT_INTERRUPTED)
 
 
 def _call(program: App, arguments: list[str]) -> int:
@@ -108,12 +101,6 @@ def _call(program: App, arguments: list[str]) -> int:
 def _parse(program: App, arguments: list[str]) -> Any:
     """Run a command line; errors are raised, for `run` to print in one line."""
     return program(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-
-
-def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    print(f"praxino: {line}", file=sys.stderr)
-    return code
 
 
 # --- predict -------------------------------------------------------------------------------------
@@ -171,28 +158,28 @@ def predict(
             try:
                 result = recognise(path, network, clips=clips, every_seconds=every, device=device)
                 if save is not None:
-                    _say(err, f"Wrote {result.save(targets[path])}")
+                    say(err, f"Wrote {result.save(targets[path])}")
             except VideoError as error:
                 record.failed(str(path), error)
-                _fail(f"{path}: {error.message}", EXIT_SOME_ITEMS_FAILED)
+                complain(f"{path}: {error.message}", EXIT_SOME_ITEMS_FAILED)
                 continue
             if result.short is None:
                 record.ok(str(path))
             else:
                 record.partial(str(path), *result.short)
-                _fail(f"{path}: only {record.entries[str(path)].message}.", EXIT_OK)
+                complain(f"{path}: only {record.entries[str(path)].message}.", EXIT_OK)
             results.append(result)
-            _print_top(console, result, top)
+            print_top(console, result, top)
     finally:  # what is done is kept, whatever has stopped the rest
         if json_ is not None:
             said = json.dumps([one.to_dict() for one in results], indent=2, ensure_ascii=False)
-            _write(json_, said)
+            write(json_, said)
         if csv is not None:
-            _write(csv, table_csv(results))
+            write(csv, table_csv(results))
         if ledger is not None:
             record.write(ledger)
     if len(paths) > 1:
-        _print_counts(record, console)
+        print_counts(record, console)
     return record.exit_code
 
 
@@ -244,20 +231,6 @@ def _expand(patterns: list[str], find_videos: Callable[[Path], list[Path]]) -> I
                 yield one
 
 
-def _print_top(console: Console, result: Any, top: int) -> None:
-    _say(console, result.video)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(justify="right")
-    for name, score in result.top(top):
-        table.add_row(f"{score:.1%}", name, Text("█" * round(score * 30), style="blue"))
-    console.print(table)
-
-
-def _say(console: Console, line: str) -> None:
-    """Print a line as it is, however long."""
-    console.print(line, soft_wrap=True, highlight=False)
-
-
 # --- train ---------------------------------------------------------------------------------------
 
 Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
@@ -296,7 +269,7 @@ def _train_command(command: str, arguments: list[str]) -> int:
 
 def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> Any:
     """The config, the run folder, and whether to resume; or an exit code after `--help`."""
-    from praxino.recipe import tiny
+    from praxino.recipe import as_config, tiny, with_defaults
 
     def train(
         source: str,
@@ -316,7 +289,7 @@ def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> 
             tiny_: the same in about two minutes: two epochs over four videos of each class.
             config: all other settings, each by its own flag.
         """
-        settings = base if config is None else _as_config(base, config)
+        settings = base if config is None else as_config(base, config)
         if ".py:" not in source:
             settings = dataclasses.replace(
                 settings, data=dataclasses.replace(settings.data, source=source)
@@ -325,7 +298,7 @@ def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> 
             raise ValueError("--resume needs --run: the folder of the run that is to go on.")
         return tiny(settings) if tiny_ else settings, run or _run_folder(source), resume
 
-    kind = _with_defaults(base)
+    kind = with_defaults(base)
     train.__annotations__["config"] = Annotated[kind | None, Parameter(name="*")]
     program = App(
         name=f"praxino {command}", help_format="plaintext", suppress_keyboard_interrupt=False
@@ -335,49 +308,17 @@ def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> 
     return EXIT_OK if found is None else found
 
 
-def _with_defaults(config: Any) -> Any:
-    """A class like the config's own whose defaults are the config's values."""
-    hints, fields = get_type_hints(type(config)), []
-    for one in dataclasses.fields(config):
-        value, kind = getattr(config, one.name), hints[one.name]
-        if dataclasses.is_dataclass(value):
-            kind = _with_defaults(value)
-            fields.append((one.name, kind, dataclasses.field(default_factory=kind)))
-        elif isinstance(value, dict):
-            copy: Any = dataclasses.field(default_factory=partial(dict, value))
-            fields.append((one.name, kind, copy))
-        else:
-            fields.append((one.name, kind, dataclasses.field(default=value)))
-    copied = dataclasses.make_dataclass(type(config).__name__, fields, frozen=True)
-    # The help texts live in the docstring; cyclopts takes a class of module `types` for built in.
-    copied.__doc__, copied.__module__ = type(config).__doc__, __name__
-    return copied
-
-
-def _as_config(base: Any, parsed: Any) -> Any:
-    """What was parsed into a class of `_with_defaults`, as the real config."""
-    values = {}
-    for one in dataclasses.fields(base):
-        old, new = getattr(base, one.name), getattr(parsed, one.name)
-        if dataclasses.is_dataclass(old):
-            new = _as_config(old, new)
-        elif isinstance(old, dict):
-            new = {**old, **new}
-        values[one.name] = new
-    return dataclasses.replace(base, **values)
-
-
 def _train(config: "TrainConfig", run: Path, resume: bool) -> int:
     from praxino.train import train as run_training
 
-    with _training_progress() as listener:
+    with training_progress() as listener:
         try:
             folder = run_training(config, run, resume=resume, listener=listener)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"interrupted; to go on: praxino train ... --run {run} --resume"
             ) from None
-    _say(out, f"Model: {folder}  Report: {folder / 'report.html'}")
+    say(out, f"Model: {folder}  Report: {folder / 'report.html'}")
     return EXIT_OK
 
 
@@ -389,36 +330,6 @@ def _run_folder(source: str) -> Path:
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
-
-
-@contextmanager
-def _training_progress() -> Iterator[Any]:
-    """A bar on a terminal, a line per epoch elsewhere."""
-    from praxino.train import Epoch, Listener
-
-    def line(epoch: Epoch) -> str:
-        said = (
-            f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}  hit@1 {epoch.train_hit_at_1:.1%}"
-        )
-        if epoch.val_hit_at_1 is not None:
-            said += f"  validation: loss {epoch.val_loss:.3f}  hit@1 {epoch.val_hit_at_1:.1%}"
-        return said
-
-    if not err.is_terminal:
-        yield Listener(
-            said=lambda text: print(text, file=sys.stderr, flush=True),
-            epoch=lambda epoch: print(line(epoch), file=sys.stderr, flush=True),
-        )
-        return
-    with _progress_bar() as bar:
-        task = bar.add_task("starting", total=None)
-
-        def step(epoch: int, done: int, steps: int, loss: float) -> None:
-            bar.update(
-                task, description=f"epoch {epoch + 1}  loss {loss:.3f}", completed=done, total=steps
-            )
-
-        yield Listener(said=bar.print, step=step, epoch=lambda epoch: bar.print(line(epoch)))
 
 
 # --- evaluate ------------------------------------------------------------------------------------
@@ -458,9 +369,9 @@ def evaluate(
     from praxino.report import write_report
 
     if run.suffix == ".json":
-        with _bar("evaluating") as progress:
+        with bar_of("evaluating") as progress:
             result, saved = evaluate_again(run, workers=workers, device=device, progress=progress)
-        _print_evaluation(result)
+        print_evaluation(result)
         for name, value in result.numbers().items():
             out.print(f"{name}: {saved[name]:.6f} saved, {value:.6f} now", highlight=False)
         same = result.numbers().items() <= saved.items()
@@ -468,7 +379,7 @@ def evaluate(
     if data is None:
         raise ValueError("praxino evaluate needs --data: a manifest or a folder of class folders.")
     manifest = open_source(data, root=videos)
-    with _bar("evaluating") as progress:
+    with bar_of("evaluating") as progress:
         result = measure(
             run,
             manifest,
@@ -482,63 +393,9 @@ def evaluate(
     folder = output or (run if run.is_dir() else run.parent)
     result.save(folder)
     write_report(folder, result)
-    _print_evaluation(result)
-    _say(out, f"Report: {folder / 'report.html'}")
+    print_evaluation(result)
+    say(out, f"Report: {folder / 'report.html'}")
     return result.ledger.exit_code
-
-
-def _print_evaluation(result: Any) -> None:
-    table = Table(box=None, pad_edge=False)
-    titles = ("clip hit@1", "video hit@1", "video hit@5", "mean class accuracy")
-    values = (result.clip_hit_at_1, result.hit_at_1, result.hit_at_5, result.mean_class_accuracy)
-    for title in titles:
-        table.add_column(title, justify="right")
-    table.add_row(*(f"{value:.2%}" for value in values))
-    out.print(table)
-    out.print(result.protocol_line(), style="dim", soft_wrap=True, highlight=False)
-    for entry in result.ledger.failures:
-        reason = entry.message.partition(": ")[2]
-        _fail(f"{entry.item}: {reason} It counts as wrong.", EXIT_SOME_ITEMS_FAILED)
-    if result.ledger.failures:
-        _print_counts(result.ledger)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    if not err.is_terminal:
-        yield None
-        return
-    with _progress_bar() as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, count: bar.update(task, completed=done, total=count)
-
-
-def _progress_bar() -> "Progress":
-    """A bar on standard error that is gone when the work is done."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=err, transient=True)
-
-
-def _print_counts(ledger: Ledger, console: Console = out) -> None:
-    counts = ", ".join(f"{number} {status}" for status, number in ledger.counts.items() if number)
-    _say(console, f"{len(ledger.entries)} videos: {counts}")
-    for entry in ledger.failures[:20]:
-        _say(console, f"  failed: {entry.item}")
-    if len(ledger.failures) > 20:
-        _say(console, f"  and {len(ledger.failures) - 20} more")
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -603,7 +460,7 @@ def pointlight(
     manifest = render_pointlight(
         folder, variant=variant, videos_per_class=videos_per_class, seed=seed
     )
-    _say(out, f"Wrote {manifest}")
+    say(out, f"Wrote {manifest}")
 
 
 @data.command(name="import")
@@ -657,9 +514,9 @@ def import_(
         raise ValueError(f"None of the {listed} rows that {name} lists has its video in {videos}.")
     inside = videos.resolve().is_relative_to(to.resolve().parent)
     manifest.write(to, keep_root=not inside)
-    _say(out, sentence)
+    say(out, sentence)
     hint = "" if inside else f" (its videos: --data.videos {videos})"
-    _say(out, f"Wrote {to}{hint}")
+    say(out, f"Wrote {to}{hint}")
 
 
 @app.command
@@ -711,12 +568,3 @@ def demo(folder: Path = Path("demo"), /) -> int:
 
     run_demo(folder, out)
     return EXIT_OK
-
-
-def _write(path: Path, text: str) -> None:
-    """Write to a file, or to standard output for `-`."""
-    if str(path) == "-":
-        print(text)
-    else:
-        write_text(path, text)
-        _say(out, f"Wrote {path}")

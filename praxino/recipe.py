@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -264,3 +265,35 @@ def _rebuild(kind: type, found: Any, where: str) -> Any:
             value = tuple(value)
         arguments[name] = value
     return kind(**arguments)
+
+
+def with_defaults(config: Any) -> Any:
+    """A class like the config's own whose defaults are the config's values."""
+    hints, fields = typing.get_type_hints(type(config)), []
+    for one in dataclasses.fields(config):
+        value, kind = getattr(config, one.name), hints[one.name]
+        if dataclasses.is_dataclass(value):
+            kind = with_defaults(value)
+            fields.append((one.name, kind, dataclasses.field(default_factory=kind)))
+        elif isinstance(value, dict):
+            copy: Any = dataclasses.field(default_factory=partial(dict, value))
+            fields.append((one.name, kind, copy))
+        else:
+            fields.append((one.name, kind, dataclasses.field(default=value)))
+    copied = dataclasses.make_dataclass(type(config).__name__, fields, frozen=True)
+    # The help texts live in the docstring; cyclopts takes a class of module `types` for built in.
+    copied.__doc__, copied.__module__ = type(config).__doc__, __name__
+    return copied
+
+
+def as_config(base: Any, parsed: Any) -> Any:
+    """What was parsed into a class of `with_defaults`, as the real config."""
+    values = {}
+    for one in dataclasses.fields(base):
+        old, new = getattr(base, one.name), getattr(parsed, one.name)
+        if dataclasses.is_dataclass(old):
+            new = as_config(old, new)
+        elif isinstance(old, dict):
+            new = {**old, **new}
+        values[one.name] = new
+    return dataclasses.replace(base, **values)
