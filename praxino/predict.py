@@ -42,7 +42,9 @@ def predict(
         source: a video file; its bytes; a `(T, H, W, 3)` uint8 array; or an iterator of
             `(H, W, 3)` uint8 frames, which may be endless in memory but not in time.
         model: a model from `load_model`, a checkpoint or a run folder.
-        clips: how many clips, evenly spread, the answer is averaged over.
+        clips: how many clips, evenly spread, the answer is averaged over. A model that spreads its
+            frames over the whole video is given clips as long as those it was trained on, where
+            the video is twice as long or longer.
         every_seconds: look at the whole video instead, one clip at each multiple of this; memory
             stays flat however long the video is. Iterators are always read this way.
         frames_per_second: the rate of an array or iterator (default 25); not for files.
@@ -90,6 +92,7 @@ def predict(
             with sampling_errors(name):
                 result = _windows(frames, model, spec, every_seconds, where, batch_size, name, path)
             return dataclasses.replace(result, short=missing_frames(video))
+        spec = _for_length(spec, model, video.end_seconds)
         with sampling_errors(name):
             indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
         scores = _scores(video, indices, model, spec, where, batch_size)
@@ -137,10 +140,7 @@ def _windows(
     path: Path | None,
 ) -> Recognition:
     """Slide over a stream, keeping no more frames than one clip spans."""
-    if spec.spread:
-        card = getattr(model, "card", None)
-        seconds_seen = (card.notes.get("span_seconds") if card else None) or WINDOW_SECONDS
-        spec = dataclasses.replace(spec, frames_per_second=spec.frames / seconds_seen)
+    spec = _for_length(spec, model, float("inf"))
     hop = 1.0 if every_seconds is None else every_seconds
     stream = sampling.StreamWindows(spec, hop_seconds=hop)
     seconds: list[tuple[float, float]] = []
@@ -172,6 +172,17 @@ def _windows(
         ),
         path=path,
     )
+
+
+def _for_length(spec: ClipSpec, model: nn.Module, seconds: float) -> ClipSpec:
+    """The model's own spec; or, where frames spread over the whole video would be much further
+    apart than those it was trained on, clips as long as the spans of its training.
+    """
+    card = getattr(model, "card", None)
+    seen = (card.notes.get("span_seconds") if card else None) or WINDOW_SECONDS
+    if not spec.spread or seconds < 2 * seen:
+        return spec
+    return dataclasses.replace(spec, frames_per_second=spec.frames / seen)
 
 
 def _all_windows(

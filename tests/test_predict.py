@@ -62,6 +62,17 @@ def test_windows_of_a_file_and_of_an_iterator_agree(model, two_actions):
     assert "one every 0.5 s" in of_file.protocol
 
 
+def test_a_long_video_is_seen_in_clips_as_long_as_those_of_the_training(model, two_actions):
+    frames = frames_of(two_actions / "brighter" / "0.mp4")
+    assert model.card.notes["span_seconds"] == pytest.approx(2.0)
+    short = predict(np.concatenate([frames, frames[:15]]), model, clips=2, frames_per_second=10)
+    assert "8 frames over the whole span" in short.protocol
+    twice = predict(np.concatenate([frames, frames]), model, clips=2, frames_per_second=10)
+    assert "8 frames at 4 per second" in twice.protocol
+    np.testing.assert_allclose(np.diff(twice.clip_seconds)[:, 0], [1.8, 1.8], atol=0.11)
+    assert [twice.classes[row.argmax()] for row in twice.clip_scores] == ["brighter"] * 2
+
+
 def test_memory_stays_flat_on_a_long_stream(model):
     rng = np.random.default_rng(0)
     frame = rng.integers(0, 255, (96, 128, 3), dtype=np.uint8)
