@@ -167,8 +167,9 @@ def save_state(
 ) -> None:
     """Write all that is needed to go on: weights, optimizer, random numbers, position."""
     folder = run / "state" / f"step-{progress.step:08d}"
+    for left_over in (run / "state").glob("*.part"):  # of a run that was killed while it saved
+        shutil.rmtree(left_over, ignore_errors=True)
     building = folder.with_name(folder.name + ".part")
-    shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     slots, plain = _flatten_optimizer(optimizer)
     files = {
@@ -177,12 +178,16 @@ def save_state(
         "random.safetensors": _random_state(),
     }
     hashes = {}
-    for name, content in files.items():
-        tensors = {key: value.contiguous() for key, value in content.items()}
-        _save_tensors(building / name, tensors)
-        hashes[name] = _file_hash(building / name)
-    said = {"progress": dataclasses.asdict(progress), "optimizer": plain, "hashes": hashes}
-    write_text(building / "state.json", json.dumps(said))
+    try:
+        for name, content in files.items():
+            tensors = {key: value.contiguous() for key, value in content.items()}
+            _save_tensors(building / name, tensors)
+            hashes[name] = _file_hash(building / name)
+        said = {"progress": dataclasses.asdict(progress), "optimizer": plain, "hashes": hashes}
+        write_text(building / "state.json", json.dumps(said))
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(building, folder)
     for old in _states(run)[:-KEPT_STATES]:

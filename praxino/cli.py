@@ -52,6 +52,7 @@ app = App(
     help="Names the actions in a video. Train, evaluate and predict, from a folder of clips.",
     help_format="plaintext",  # Markdown would cost a third of the start-up time
     suppress_keyboard_interrupt=False,
+    console=out,
 )
 data = App(name="data", help="Make, import and inspect labelled videos.")
 app.command(data)
@@ -76,7 +77,8 @@ def run(arguments: list[str]) -> int:
     except CycloptsError as error:
         return complain(str(error), EXIT_USAGE)
     except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stdout = open(os.devnull, "w")
+        # What Python still holds for it goes nowhere, instead of failing again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except (EnvironmentFault, OSError, FloatingPointError) as error:
         return complain(str(error), EXIT_ENVIRONMENT)
@@ -301,7 +303,10 @@ def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> 
     kind = with_defaults(base)
     train.__annotations__["config"] = Annotated[kind | None, Parameter(name="*")]
     program = App(
-        name=f"praxino {command}", help_format="plaintext", suppress_keyboard_interrupt=False
+        name=f"praxino {command}",
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+        console=out,
     )
     program.default(train)
     found = _parse(program, arguments)

@@ -22,12 +22,19 @@ if TYPE_CHECKING:
     from praxino.train import Listener
 
 
+class _Terminal(Console):
+    """A console that says so when nobody reads any more, rather than end the program itself."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # A pipe or a file has no width to fit into, and a table cut off there is a number lost.
     fits = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
     # Names of files and classes are data: brackets and colons in them mean nothing.
-    return Console(stderr=stderr, width=None if fits else 200, markup=False, emoji=False)
+    return _Terminal(stderr=stderr, width=None if fits else 200, markup=False, emoji=False)
 
 
 out, err = _console(), _console(stderr=True)

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -231,6 +232,17 @@ def test_size_of_raw_video(capsys):
     assert "11.2 GB = 10.4 GiB" in capsys.readouterr().out
     assert run(["size", "112", "112", "--frames", "16"]) == 0
     assert "588 KiB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["models"], ["models", "c3d"], ["train", "--help"]])
+def test_a_reader_that_has_seen_enough_is_no_error(command):
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "praxino", *command], stdout=writes, stderr=subprocess.PIPE
+    )
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_help_of_every_command_is_there():
