@@ -1,25 +1,32 @@
-"""Results as pictures: scores on the video itself (H.264, for browsers), scores over time."""
+"""Pictures: scores drawn on the video (H.264, for browsers) or over time, confusion, curves."""
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from praxino.atomic import atomic_write
-from praxino.results import Recognition
 from praxino.video.reader import open_video
 from praxino.video.writer import VideoWriter
+
+if TYPE_CHECKING:
+    from praxino.results import Recognition
 
 SHOWN = 3  # actions at a time
 SHORTEST_SIDE = 240  # text is unreadable on smaller frames, so they are enlarged
 PANEL, TEXT, BAR, BAR_BACK = (18, 20, 26), (240, 242, 245), (64, 156, 255), (52, 56, 66)
 RIGHT, WRONG = (60, 190, 100), (235, 84, 84)
 TIMELINE_SHOWN = 8  # curves
+TRAINING, VALIDATION = "#9aa3b2", "#2f6fde"
 
 
-def draw_scores(result: Recognition, path: str | Path, *, truth: str | None = None) -> Path:
+def draw_scores(result: "Recognition", path: str | Path, *, truth: str | None = None) -> Path:
     """Write the video with its best actions in a panel below, changing as they change.
 
     Args:
@@ -88,7 +95,7 @@ def annotate(
     return np.asarray(sheet)
 
 
-def timeline(result: Recognition, path: str | Path) -> Path:
+def timeline(result: "Recognition", path: str | Path) -> Path:
     """Draw the score of the best actions over time, below a strip of frames.
 
     Args:
@@ -141,9 +148,56 @@ def _worth_showing(scores: NDArray[np.float64]) -> list[int]:
     return sorted(order[:count], key=lambda k: (int(scores[:, k].argmax()), k))
 
 
-def _file_of(result: Recognition) -> Path:
+def _file_of(result: "Recognition") -> Path:
     if result.path is None:
         raise ValueError(
             f"Cannot draw on {result.video!r}: it was not read from a file. Save as .json or .csv."
         )
     return result.path
+
+
+def curves(history: list[dict[str, Any]]) -> bytes:
+    """Loss and hit@1 over epochs, for training and validation, as PNG."""
+    figure = Figure(figsize=(9, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [line["epoch"] for line in history]
+    for axes, key, title in ((left, "loss", "loss"), (right, "hit_at_1", "hit@1")):
+        axes.plot(
+            epochs, [line[f"train_{key}"] for line in history], color=TRAINING, label="training"
+        )
+        if history[0].get(f"val_{key}") is not None:
+            values = [line[f"val_{key}"] for line in history]
+            axes.plot(epochs, values, color=VALIDATION, label="validation")
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    right.set_ylim(0, 1.02)
+    return _png(figure)
+
+
+def confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:
+    """A `(K, K)` confusion matrix as PNG: a row per true class, its shares, counts written in."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = min(16.0, max(4.0, 2.2 + 0.42 * len(classes)))
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = np.arange(len(classes))
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(classes) <= 60:
+        axes.set_xticks(ticks, classes, rotation=90)
+        axes.set_yticks(ticks, classes)
+    if len(classes) <= 25:
+        for row, column in np.argwhere(counts > 0):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    # The figure draws itself: no pyplot, no display, no global state.
+    with matplotlib.rc_context({"font.size": 9}):
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=130)
+    return file.getvalue()

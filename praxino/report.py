@@ -8,11 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
+from praxino import draw
 from praxino.atomic import write_text
 from praxino.datasets.manifest import Manifest
 from praxino.errors import VideoError
@@ -20,7 +19,6 @@ from praxino.results import Evaluation
 from praxino.video.reader import open_video
 from praxino.video.sampling import segments
 
-BLUE, ORANGE, GREY = "#2f6fde", "#e07b39", "#9aa3b2"
 STRIP_FRAMES = 4
 
 STYLE = """
@@ -66,10 +64,13 @@ def write_report(folder: str | Path, evaluation: Evaluation | None = None) -> Pa
         parts += _numbers(evaluation)
     history = _history(folder / "metrics.jsonl")
     if history:
-        parts += ["<h2>Training</h2>", _picture(curves_picture(history), "training curves")]
+        parts += ["<h2>Training</h2>", _picture(draw.curves(history), "training curves")]
     if evaluation is not None:
         parts += _classes(evaluation)
-        parts += ["<h2>Confusion</h2>", _picture(confusion_picture(evaluation), "confusion")]
+        parts += [
+            "<h2>Confusion</h2>",
+            _picture(draw.confusion(evaluation.confusion, evaluation.classes), "confusion"),
+        ]
         parts += _worst(evaluation)
     if (folder / "config.json").is_file():
         settings = html.escape((folder / "config.json").read_text(encoding="utf-8"))
@@ -176,49 +177,3 @@ def _base64(content: bytes) -> str:
 def _history(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines]
-
-
-def curves_picture(history: list[dict[str, Any]]) -> bytes:
-    """Loss and hit@1 over epochs, for training and validation, as PNG."""
-    figure = Figure(figsize=(9, 3.1), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = [line["epoch"] for line in history]
-    for axes, key, title in ((left, "loss", "loss"), (right, "hit_at_1", "hit@1")):
-        axes.plot(epochs, [line[f"train_{key}"] for line in history], color=GREY, label="training")
-        if history[0].get(f"val_{key}") is not None:
-            values = [line[f"val_{key}"] for line in history]
-            axes.plot(epochs, values, color=BLUE, label="validation")
-        axes.set(xlabel="epoch", title=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-    right.set_ylim(0, 1.02)
-    return _png(figure)
-
-
-def confusion_picture(evaluation: Evaluation) -> bytes:
-    """The confusion matrix as PNG: a row per true class, shares of the row, counts written in."""
-    counts, classes = evaluation.confusion, evaluation.classes
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = min(16.0, max(4.0, 2.2 + 0.42 * len(classes)))
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks = np.arange(len(classes))
-    axes.set(xlabel="predicted", ylabel="true")
-    if len(classes) <= 60:
-        axes.set_xticks(ticks, classes, rotation=90)
-        axes.set_yticks(ticks, classes)
-    if len(classes) <= 25:
-        for row, column in np.argwhere(counts > 0):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
-    return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
-    # The figure draws itself: no pyplot, no display, no global state.
-    with matplotlib.rc_context({"font.size": 9}):
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=130)
-    return file.getvalue()

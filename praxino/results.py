@@ -203,7 +203,7 @@ class Evaluation:
 
         `result.json`, `predictions.parquet`, `confusion.png`, `evaluated.parquet`, `items.jsonl`.
         """
-        from praxino.report import confusion_picture
+        from praxino import draw  # brings matplotlib, to draw only
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,7 +212,7 @@ class Evaluation:
         self.manifest.write(folder / EVALUATED, keep_root=True)
         self.ledger.write(folder / "items.jsonl")
         with atomic_write(folder / "confusion.png") as temporary:
-            temporary.write_bytes(confusion_picture(self))
+            temporary.write_bytes(draw.confusion(self.confusion, self.classes))
         write_text(folder / "result.json", json.dumps(self.to_dict(), indent=2))
         return folder
 
