@@ -37,8 +37,12 @@ def choose_device(name: str | None = None) -> "torch.device":
     return device
 
 
+def cores() -> int:
+    """Cores that this process may use, where the system tells; otherwise all there are."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def default_workers() -> int:
     """Loader processes: one core is left to the model, and more than eight do not help."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(0, min(8, cores - 1))
+    return max(0, min(8, cores() - 1))

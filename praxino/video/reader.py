@@ -29,6 +29,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from praxino.devices import cores
 from praxino.errors import VideoError
 from praxino.video.convert import Converter
 from praxino.video.decoder import Decoder, Source, check_source, nothing_decodes
@@ -311,7 +312,7 @@ def open_video(
     _check_short_side(short_side)
     if threads < 0:
         raise ValueError(f"threads must be 0 (automatic) or more, got {threads}.")
-    return FileVideo(check_source(source), short_side, threads or min(4, _cores()))
+    return FileVideo(check_source(source), short_side, threads or min(4, cores()))
 
 
 class FileVideo(Video):
@@ -531,13 +532,6 @@ class ArrayVideo(Video):
 def _check_short_side(short_side: int | None) -> None:
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side must be at least 1 pixel, got {short_side}.")
-
-
-def _cores() -> int:
-    """Cores this process may use, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _whole_numbers(
