@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from praxino import __version__, checkpoint
+from praxino import __version__, checkpoint, training_state
 from praxino.atomic import write_text
-from praxino.checkpoint import BEST, LAST, Card, Progress
+from praxino.checkpoint import BEST, LAST, Card
 from praxino.datasets.clips import (
     Clip,
     EpochOrder,
@@ -50,6 +50,7 @@ from praxino.ledger import Ledger
 from praxino.models import create_model, published_weights
 from praxino.recipe import ClipConfig, TrainConfig, from_json, to_json
 from praxino.report import write_report
+from praxino.training_state import Progress
 from praxino.video.clip_spec import ClipSpec
 
 
@@ -104,7 +105,7 @@ def train(
     run, listener = Path(run), listener or Listener()
     if resume:
         config = _saved_config(run, config)
-    elif checkpoint.has_state(run) or (run / LAST).exists():
+    elif training_state.has_state(run) or (run / LAST).exists():
         raise ValueError(f"{run} already holds a run. Resume it with --resume, or name another.")
     torch.manual_seed(config.seed)
 
@@ -171,7 +172,7 @@ def train(
     # --- where we stand
     progress, history = Progress(), []
     if resume:
-        progress, lines = checkpoint.load_state(run, model, optimizer)
+        progress, lines = training_state.load_state(run, model, optimizer)
         for line in lines:
             listener.said(line)
         history = _read_history(run, progress)
@@ -179,7 +180,7 @@ def train(
     else:
         write_text(run / "config.json", to_json(config))
         everything.write(run / "manifest.parquet", keep_root=True)
-        checkpoint.save_state(run, model, optimizer, progress)
+        training_state.save_state(run, model, optimizer, progress)
     _write_history(run, history)
     listener.said(
         f"{len(train_set)} training and {len(val_set) if val_set else 0} validation videos, "
@@ -235,7 +236,7 @@ def train(
                 writer.add_scalar("train/lr", lr, progress.step)
                 listener.step(epoch, progress.step_in_epoch, steps_per_epoch, loss.item())
                 if time.monotonic() - saved_at > config.save_every_seconds or stop:
-                    checkpoint.save_state(run, model, optimizer, progress)
+                    training_state.save_state(run, model, optimizer, progress)
                     saved_at = time.monotonic()
                 if stop:
                     raise KeyboardInterrupt(stop[0])
@@ -264,7 +265,7 @@ def train(
             progress = dataclasses.replace(
                 progress, epoch=epoch + 1, step_in_epoch=0, loss_sum=0.0, hits=0, clips=0
             )
-            checkpoint.save_state(run, model, optimizer, progress)
+            training_state.save_state(run, model, optimizer, progress)
             saved_at = time.monotonic()
             listener.epoch(result)
             if stop:

@@ -10,13 +10,14 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from praxino.checkpoint import has_state, load_model
+from praxino.checkpoint import load_model
 from praxino.datasets.clips import Clip
 from praxino.datasets.folder import read_folder
 from praxino.datasets.manifest import Manifest, Row
 from praxino.errors import VideoError
 from praxino.recipe import DataConfig, ModelConfig, TrainConfig
 from praxino.train import Listener, _batch, _ledger, _splits, freeze, train
+from praxino.training_state import has_state
 from praxino.video.augmentation import Augmentation
 
 
