@@ -4,6 +4,7 @@ Packets are counted without decoding where one packet is one picture and every p
 time (MP4, Matroska, MPEG-TS, FLV, GIF); everything else is decoded once from end to end.
 """
 
+import math
 from bisect import bisect_left, insort
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -61,33 +62,36 @@ class Clock:
     """
 
     def __init__(self, decoder: Decoder, first: av.VideoFrame) -> None:
-        stream = decoder.stream
-        self._tick = decoder.tick
+        stream, tick = decoder.stream, decoder.tick
         rate = stream.average_rate or stream.guessed_rate
         self.period = 1 / Fraction(rate) if rate else Fraction(1, 25)
         self._slots = decoder.source.container == "avi"
-        self._previous: Fraction | None = None
-        self._shift = Fraction(0)
         self.repaired = 0  # time stamps that were missing before others, or did not increase
         self._missing = 0
-        first_time = self._stamp(first) or Fraction(0)
+        first_time = (self._stamp(first) or 0) * tick
         # A video's second 0 is the start of its container (the sound may start first), but no
         # frame is ever before it.
         start = Fraction(0)
         if not self._slots and decoder.container_start_seconds > 0:
             start = Fraction(decoder.container_start_seconds).limit_denominator(10**6)
         own_start = stream.start_time
-        if own_start is not None and abs(own_start * self._tick - start) < Fraction(1, 10**5):
-            start = own_start * self._tick  # the container's start is rounded to microseconds
-        self._zero = first_time if self._slots else min(start, first_time)
+        if own_start is not None and abs(own_start * tick - start) < Fraction(1, 10**5):
+            start = own_start * tick  # the container's start is rounded to microseconds
+        zero = first_time if self._slots else min(start, first_time)
+        # Times are counted in whole parts of a second that tick, zero and period all divide into:
+        # exact, as fractions would be, and a tenth of their cost.
+        self._parts = math.lcm(tick.denominator, zero.denominator, self.period.denominator)
+        self._tick, self._zero = int(tick * self._parts), int(zero * self._parts)
+        self._period = int(self.period * self._parts)
+        self._previous: int | None = None
+        self._shift = 0
 
-    def _stamp(self, frame: av.VideoFrame) -> Fraction | None:
-        ticks = frame.dts if self._slots else frame.pts
-        return None if ticks is None else ticks * self._tick
+    def _stamp(self, frame: av.VideoFrame) -> int | None:
+        return frame.dts if self._slots else frame.pts
 
     def of_ticks(self, ticks: int) -> float:
         """The second of a trusted time stamp."""
-        return float(ticks * self._tick - self._zero)
+        return (ticks * self._tick - self._zero) / self._parts
 
     def seconds(self, frame: av.VideoFrame) -> float:
         """The second at which the next frame is shown."""
@@ -95,17 +99,17 @@ class Clock:
         if stamp is None:
             # The last frames leave the decoder without a stamp in some containers; that is usual.
             self._missing += 1
-            time = Fraction(0) if self._previous is None else self._previous + self.period
+            time = 0 if self._previous is None else self._previous + self._period
         else:
-            time = stamp - self._zero + self._shift
+            time = stamp * self._tick - self._zero + self._shift
             self.repaired += self._missing
             self._missing = 0
             if self._previous is not None and time <= self._previous:
-                self._shift += self._previous + self.period - time
-                time = self._previous + self.period
+                self._shift += self._previous + self._period - time
+                time = self._previous + self._period
                 self.repaired += 1
         self._previous = time
-        return float(time)
+        return time / self._parts
 
 
 class FrameCounter:
