@@ -6,7 +6,8 @@ EXIT_OK = 0
 EXIT_SOME_ITEMS_FAILED = 1
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT
+EXIT_TERMINATED = 143  # asked to end from outside: 128 + SIGTERM
 
 
 class VideoError(ValueError):
@@ -36,3 +37,7 @@ def _rebuild(item: str, message: str, code: str) -> VideoError:
 
 class EnvironmentFault(RuntimeError):
     """The machine, not the input, is at fault: disk full, folder read-only, extra not installed."""
+
+
+class Terminated(KeyboardInterrupt):
+    """Asked to end from outside (SIGTERM); whatever tidies up after Ctrl-C tidies up after it."""
