@@ -232,6 +232,13 @@ class Decoder:
         return codec
 
     @property
+    def other_streams(self) -> tuple[str, ...]:
+        """The streams that are not decoded, in words: `audio aac, 44100 Hz`."""
+        return tuple(
+            _in_words(stream) for stream in self._container.streams if stream is not self.stream
+        )
+
+    @property
     def tick(self) -> Fraction:
         """Seconds per unit of the stream's time stamps."""
         return self.stream.time_base or Fraction(1, av.time_base)
@@ -328,6 +335,14 @@ class Decoder:
         """Give back memory, threads and the file."""
         self.closed = True
         self._open_things.close()
+
+
+def _in_words(stream: av.stream.Stream) -> str:
+    context = stream.codec_context  # None for data that FFmpeg knows no decoder for
+    words = f"{stream.type} {context.codec.canonical_name if context is not None else '(unknown)'}"
+    if isinstance(stream, av.AudioStream):
+        words += f", {stream.codec_context.sample_rate} Hz"
+    return words
 
 
 def nothing_decodes(name: str) -> VideoError:

@@ -93,6 +93,10 @@ class VideoInfo:
         frames: counted.
         variable_rate: whether the distances between frames differ by more than rounding.
         problems: what is wrong with the file, one sentence each.
+        profile: of the codec, for example `High`; empty where it has none.
+        pixel_format: of the stored pictures, FFmpeg's name, for example `yuv420p`.
+        key_frames: indices at which decoding can start; empty where time stamps do not tell them.
+        other_streams: what the file holds beside the video, for example `audio aac, 44100 Hz`.
     """
 
     codec: str
@@ -107,6 +111,10 @@ class VideoInfo:
     frames: int
     variable_rate: bool
     problems: tuple[str, ...]
+    profile: str = ""
+    pixel_format: str = "rgb24"
+    key_frames: tuple[int, ...] = ()
+    other_streams: tuple[str, ...] = ()
 
 
 class Video(ABC):
@@ -121,6 +129,9 @@ class Video(ABC):
     _convert: Converter
     _pixel_aspect = 1.0
     _frames_declared: int | None = None
+    _profile = ""
+    _pixel_format = "rgb24"
+    _other_streams: tuple[str, ...] = ()
     _tick = 0.0  # seconds; 0 where times are exact
     _lost: frozenset[int] | None = None  # frames that do not decode; None while that is not known
 
@@ -193,6 +204,10 @@ class Video(ABC):
                 gaps.size and np.ptp(gaps) > max(2.5 * self._tick, 0.01 * float(np.median(gaps)))
             ),
             problems=tuple(self._problems(table)),
+            profile=self._profile,
+            pixel_format=self._pixel_format,
+            key_frames=tuple(map(int, table.key_frames)),
+            other_streams=self._other_streams,
         )
 
     def _problems(self, table: FrameTable) -> list[str]:
@@ -337,6 +352,9 @@ class FileVideo(Video):
         stream = self._decoder.stream
         self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
         self._frames_declared = self._decoder.declared_frames
+        self._profile = stream.codec_context.profile or ""
+        self._pixel_format = first.format.name
+        self._other_streams = self._decoder.other_streams
         self._tick = float(self._decoder.tick)
 
     def _scanned(self) -> FrameTable:
