@@ -1,8 +1,13 @@
-"""Decoded pictures to RGB arrays: colours, size and orientation, in one step of swscale.
+"""Decoded pictures to RGB arrays: colours, size and orientation, by swscale.
 
 Resizing uses swscale's bilinear filter, which widens with the reduction and so averages what falls
 under one pixel, as Pillow and torchvision (antialias) do. On 340 x 256 to 170 x 128 it is 1.2 grey
 levels from Pillow on average; the "fast bilinear" one, which aliases, is 4.5 away and not faster.
+
+Swscale has fast code for resizing within YUV and for YUV to RGB of one size, but not for both in
+one go. The usual 4:2:0 pictures are therefore resized to small 4:2:2 ones first, in half the time,
+which keeps all the colour there is: where the width is even, the direct way also gives each pair of
+pixels in a row one colour.
 """
 
 import av
@@ -46,7 +51,7 @@ class Converter:
     def __init__(self, name: str, first: av.VideoFrame, short_side: int | None) -> None:
         self._name = name
         self._stored = first.width, first.height
-        self._reformatter = VideoReformatter()
+        self._resizer, self._reformatter = VideoReformatter(), VideoReformatter()
         self.rotation, self._transpose, self._flips, self.problem = _orientation(first)
         width, height = first.width, first.height
         check_size(name, width, height)
@@ -54,6 +59,7 @@ class Converter:
             width, height = resized(width, height, short_side)
             check_size(name, width, height)
         self._width, self._height = width, height
+        self._by_422 = width % 2 == 0 and (width, height) != self._stored
         self.size = (width, height) if self._transpose else (height, width)
 
     def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
@@ -67,14 +73,9 @@ class Converter:
             stored = f"{self._stored[0]} x {self._stored[1]}"
             self.problem = f"the pictures change their size; all are given as the first, {stored}"
         try:
-            picture = self._reformatter.reformat(
-                frame,
-                self._width,
-                self._height,
-                "rgb24",
-                interpolation=Interpolation.BILINEAR,
-                threads=1,
-            ).to_ndarray()
+            if self._by_422 and frame.format.name == "yuv420p":
+                frame = self._reformat(self._resizer, frame, "yuv422p")
+            picture = self._reformat(self._reformatter, frame, "rgb24").to_ndarray()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 self._name,
@@ -84,7 +85,16 @@ class Converter:
             ) from None
         if self._transpose:
             picture = picture.swapaxes(0, 1)
-        return np.ascontiguousarray(picture[self._flips])
+        picture = picture[self._flips]
+        # Rows may be padded, which every reader of arrays can handle; torch reads no backward ones.
+        return np.ascontiguousarray(picture) if min(picture.strides) < 0 else picture
+
+    def _reformat(
+        self, reformatter: VideoReformatter, frame: av.VideoFrame, to: str
+    ) -> av.VideoFrame:
+        return reformatter.reformat(
+            frame, self._width, self._height, to, interpolation=Interpolation.BILINEAR, threads=1
+        )
 
 
 def resized(width: int, height: int, short_side: int) -> tuple[int, int]:
