@@ -126,7 +126,8 @@ class Video(ABC):
         container: FFmpeg's name of the container.
     """
 
-    _convert: Converter
+    _size: tuple[int, int]  # height, width
+    _rotation = 0
     _pixel_aspect = 1.0
     _frames_declared: int | None = None
     _profile = ""
@@ -147,6 +148,10 @@ class Video(ABC):
     def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         """One frame's pixels, and the index it really has."""
 
+    def _fetch_all(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """What `_fetch` says to each of these, which increase."""
+        return (self._fetch(int(index)) for index in indices)
+
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """Frame after frame, from the start, in flat memory and without a scan."""
@@ -158,7 +163,7 @@ class Video(ABC):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frames that come out, in pixels; needs no scan."""
-        return self._convert.size
+        return self._size
 
     @property
     def timestamps(self) -> NDArray[np.float64]:
@@ -192,7 +197,7 @@ class Video(ABC):
             container=self._container,
             width=width,
             height=height,
-            rotation=self._convert.rotation,
+            rotation=self._rotation,
             pixel_aspect=self._pixel_aspect,
             frames_per_second=float(
                 len(gaps) / (seconds[-1] - seconds[0]) if gaps.size else 1 / table.last_seconds
@@ -282,12 +287,12 @@ class Video(ABC):
         wanted = indices.reshape(-1)
         pixels = np.empty((wanted.size, *self.size, 3), dtype=np.uint8)
         given = np.empty(wanted.size, dtype=np.int64)
+        found = self._fetch_all(np.unique(wanted))
         previous = None
         for place in np.argsort(wanted, kind="stable"):
-            index = int(wanted[place])
-            if index != previous:
-                shown, picture = self._fetch(index)
-            given[place], pixels[place], previous = shown, picture, index
+            if wanted[place] != previous:
+                (shown, picture), previous = next(found), wanted[place]
+            given[place], pixels[place] = shown, picture
         return Frames(
             pixels.reshape(*indices.shape, *self.size, 3),
             self.timestamps[given].reshape(indices.shape),
@@ -349,6 +354,7 @@ class FileVideo(Video):
             raise
         self._first, self._place = first, 0
         super().__init__(source.name, self._decoder.codec, source.container)
+        self._size, self._rotation = self._convert.size, self._convert.rotation
         stream = self._decoder.stream
         self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
         self._frames_declared = self._decoder.declared_frames
@@ -524,6 +530,7 @@ class ArrayVideo(Video):
         _check_short_side(short_side)
         self._pixels = pixels
         self._convert = Converter(name, self._frame(0), short_side)
+        self._size = self._convert.size
         self._table = FrameTable(
             seconds=np.arange(len(pixels)) / frames_per_second,
             last_seconds=1 / frames_per_second,
