@@ -233,6 +233,58 @@ def _expand(patterns: list[str], find_videos: Callable[[Path], list[Path]]) -> I
                 yield one
 
 
+# --- video ---------------------------------------------------------------------------------------
+
+
+@app.command
+def video(
+    files: Annotated[list[str], Parameter(help="Files, folders or glob patterns.")],
+    /,
+    *,
+    json_: Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
+    ledger: Path | None = None,
+) -> int:
+    """Tell what video files really hold: every frame is decoded and counted.
+
+    Args:
+        files: files, folders or glob patterns; several give a line each.
+        json_: write everything as JSON; - is standard output.
+        ledger: write one line per video: ok, partial or failed.
+    """
+    from praxino.datasets.folder import find_videos
+    from praxino.video_report import HEADINGS, failed_dict, failed_row, page, report_video, row
+
+    paths = list(_expand(files, find_videos))
+    record, found, several = Ledger(), [], len(paths) > 1
+    console = err if str(json_) == "-" else out
+    if several:
+        say(console, HEADINGS)
+    with bar_of("reading") as progress:
+        for number, path in enumerate(paths):
+            try:
+                report = report_video(path)
+            except VideoError as error:
+                record.failed(str(path), error)
+                found.append(failed_dict(str(path), error))
+                if several:
+                    say(console, failed_row(str(path), error))
+                else:
+                    complain(f"{path}: {error.message}", EXIT_SOME_ITEMS_FAILED)
+            else:
+                report.record(record)
+                found.append(report.to_dict())
+                say(console, row(report) if several else "\n".join(page(report)))
+            if progress is not None:
+                progress(number + 1, len(paths))
+    if json_ is not None:
+        write(json_, json.dumps(found, indent=2, ensure_ascii=False))
+    if ledger is not None:
+        record.write(ledger)
+    if several:
+        print_counts(record, console)
+    return EXIT_OK if record.counts["ok"] == len(paths) else EXIT_SOME_ITEMS_FAILED
+
+
 # --- train ---------------------------------------------------------------------------------------
 
 Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
