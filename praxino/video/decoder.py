@@ -292,23 +292,33 @@ class Decoder:
         except (av.FFmpegError, OSError):
             self.errors += 1
 
-    def frames(self, watch: Callable[[av.Packet], None] | None = None) -> Iterator[av.VideoFrame]:
+    def frames(
+        self,
+        watch: Callable[[av.Packet], None] | None = None,
+        unneeded: Callable[[av.Packet], bool] | None = None,
+    ) -> Iterator[av.VideoFrame]:
         """The frames from here to the end, in the order of display.
 
         Args:
             watch: is shown each packet before it is decoded.
+            unneeded: whether a packet's picture need not come out; it does not where no other
+                picture refers to it, which saves a third to a half of the time.
         """
         before, given, last = self.pictures_seen, 0, None
+        skipping, self.stream.codec_context.skip_frame = False, "DEFAULT"
         for packet in chain(self.packets(), (None,)):
             if watch is not None and packet is not None:
                 watch(packet)
+            if unneeded is not None and packet is not None and unneeded(packet) != skipping:
+                skipping = not skipping
+                self.stream.codec_context.skip_frame = "NONREF" if skipping else "DEFAULT"
             for frame in self._decode(packet):
                 given, last = given + 1, frame.pts
                 yield frame
         # After an error PyAV cannot go on emptying a decoder that works in several threads. Where
         # pictures are missing, look at the end of the file again with one thread.
         missing = given < self.pictures_seen - before and self.codec not in _UNCOUNTABLE_CODECS
-        if missing and self._threads > 1 and last is not None:
+        if unneeded is None and missing and self._threads > 1 and last is not None:
             with closing(Decoder(self.source, threads=1)) as again:
                 if self._sought is not None:
                     again.seek(self._sought)
