@@ -17,7 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from praxino.checked_json import checked, parse_json, read_json
 from praxino.did_you_mean import did_you_mean
+from praxino.shortened import printable
 from praxino.video.augmentation import Augmentation
 
 Option = bool | int | float | str
@@ -193,12 +195,15 @@ def load_recipe(reference: str) -> TrainConfig:
     The file is the user's own Python and is executed.
 
     Raises:
-        ValueError: the file or the function does not exist, or returns something else.
+        ValueError: the file or the function does not exist, is no Python source, or returns
+            something else.
     """
     name, _, function_name = reference.rpartition(":")
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"There is no recipe file {name!r}.")
+    if path.suffix != ".py":  # compiled Python would run too, and nobody can read it
+        raise ValueError(f"A recipe is a function in a .py file, got {name!r}.")
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -210,7 +215,8 @@ def load_recipe(reference: str) -> TrainConfig:
     except Exception as error:  # the user's own code: name the line of it
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
-        raise ValueError(f"{name}, line {line}: {type(error).__name__}: {error}") from None
+        what = printable(str(error).strip().partition("\n")[0])
+        raise ValueError(f"{name}, line {line}: {type(error).__name__}: {what}") from None
     if function_name not in recipes:
         raise ValueError(
             f"{name} has no recipe {function_name!r}.{did_you_mean(function_name, recipes)}"
@@ -235,36 +241,25 @@ def to_json(config: TrainConfig) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
-def from_json(text: str, where: str = "config.json") -> TrainConfig:
-    """Read settings written by `to_json`.
+def from_json(text: str | bytes, where: str = "config.json") -> TrainConfig:
+    """Read settings written by `to_json`; nothing in them is ever run.
 
     Raises:
-        ValueError: not JSON, or a setting this version does not know (the nearest is named).
+        ValueError: not JSON, a setting this version does not know (the nearest is named), or a
+            value of the wrong type or out of range.
     """
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not JSON: {error}.") from None
-    config: TrainConfig = _rebuild(TrainConfig, found, where)
+    config: TrainConfig = checked(TrainConfig, parse_json(text, where), where)
     return config
 
 
-def _rebuild(kind: type, found: Any, where: str) -> Any:
-    if not isinstance(found, dict):
-        raise ValueError(f"{where}: expected settings of {kind.__name__}, got {found!r}.")
-    types_of = typing.get_type_hints(kind)
-    arguments = {}
-    for name, value in found.items():
-        if name not in types_of:
-            raise ValueError(
-                f"{where}: {kind.__name__} has no setting {name!r}.{did_you_mean(name, types_of)}"
-            )
-        if dataclasses.is_dataclass(types_of[name]):
-            value = _rebuild(typing.cast(type, types_of[name]), value, where)
-        elif isinstance(value, list):
-            value = tuple(value)
-        arguments[name] = value
-    return kind(**arguments)
+def read_config(path: str | Path) -> TrainConfig:
+    """Read the `config.json` of a run folder.
+
+    Raises:
+        ValueError: no such file, or what `from_json` refuses.
+    """
+    config: TrainConfig = checked(TrainConfig, read_json(path), printable(path))
+    return config
 
 
 def with_defaults(config: Any) -> Any:

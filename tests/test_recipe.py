@@ -40,7 +40,7 @@ def test_unknown_settings_are_refused_with_the_nearest():
 def test_broken_json_is_refused():
     with pytest.raises(ValueError, match=r"config\.json is not JSON: Expecting"):
         from_json("{")
-    with pytest.raises(ValueError, match="expected settings of OptimConfig, got 3"):
+    with pytest.raises(ValueError, match="optim must be settings of OptimConfig, got 3"):
         from_json('{"optim": 3}')
 
 

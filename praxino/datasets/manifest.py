@@ -26,7 +26,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from praxino.datasets.tables import COLUMNS, raise_problems, read_table, shortened, write_table
+from praxino.datasets.tables import COLUMNS, raise_problems, read_table, write_table
+from praxino.shortened import shortened
 
 SPLITS = ("train", "val", "test")
 

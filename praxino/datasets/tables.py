@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from praxino.atomic import atomic_write
+from praxino.shortened import shortened
 
 Record = tuple[int, dict[str, Any] | ValueError]
 
@@ -259,9 +260,3 @@ def _csv_cell(value: str | float | tuple[str, ...] | None) -> str:
     if isinstance(value, tuple):
         return ";".join(value)
     return value if isinstance(value, str) else repr(float(value))
-
-
-def shortened(value: object) -> str:
-    """A value as an error message shows it: escaped, and cut after 120 characters."""
-    text = repr(value)  # repr shows control characters instead of sending them to the terminal
-    return text if len(text) <= 120 else text[:117] + "..."

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from praxino.datasets.tables import raise_problems, read_table, shortened, write_table
+from praxino.datasets.tables import raise_problems, read_table, write_table
 
 ROW = {
     "video": "a.mp4",
@@ -78,8 +78,3 @@ def test_raise_problems() -> None:
         raise_problems("list.csv", [("list.csv:7", "too short")])
     with pytest.raises(ValueError, match=r"^list.csv: 2 problems\nlist.csv:7: a\nlist.csv:8: b$"):
         raise_problems("list.csv", [("list.csv:7", "a"), ("list.csv:8", "b")])
-
-
-def test_shortened_escapes_and_cuts() -> None:
-    assert shortened("\x1b[31m\u202e") == r"'\x1b[31m\u202e'"
-    assert len(shortened("x" * 500)) == 120
