@@ -8,7 +8,7 @@ file's first bytes and must be on the list below; so must the codec, before a pa
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -296,7 +296,7 @@ class Decoder:
         self,
         watch: Callable[[av.Packet], None] | None = None,
         unneeded: Callable[[av.Packet], bool] | None = None,
-    ) -> Iterator[av.VideoFrame]:
+    ) -> Generator[av.VideoFrame, None, None]:
         """The frames from here to the end, in the order of display.
 
         Args:

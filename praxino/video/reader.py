@@ -342,6 +342,8 @@ class FileVideo(Video):
         self._source, self._threads = source, threads
         self._table: FrameTable | None = None
         self._current: av.VideoFrame | None
+        self._wanted: set[int] = set()  # time stamps of the frames that the read at hand asks for
+        self._need_all()
         self._decoder = Decoder(source, threads)
         self._start()
         try:
@@ -350,7 +352,7 @@ class FileVideo(Video):
                 raise nothing_decodes(source.name)
             self._convert = Converter(source.name, first, short_side)
         except BaseException:
-            self._decoder.close()
+            self.close()
             raise
         self._first, self._place = first, 0
         super().__init__(source.name, self._decoder.codec, source.container)
@@ -400,6 +402,7 @@ class FileVideo(Video):
     def close(self) -> None:
         """Give back memory, decoding threads and the file."""
         self._decoder.close()
+        self._coming.close()  # it knows this video, and would keep it until the next collection
         self._current, self._table = None, None
 
     def _check_open(self) -> None:
@@ -408,13 +411,34 @@ class FileVideo(Video):
 
     def _start(self) -> None:
         """Note that the decoder stands before the first frame."""
-        self._coming = self._decoder.frames()
+        self._coming = self._decoder.frames(unneeded=self._unneeded)
         self._place = -1  # index of the last frame that came out
         self._current = None
 
     def _advance(self) -> av.VideoFrame | None:
         self._current = next(self._coming, None)
         return self._current
+
+    def _unneeded(self, packet: av.Packet) -> bool:
+        """Whether a picture was not asked for; those after the last one may be asked for next."""
+        return (
+            packet.pts is not None
+            and packet.pts < self._last_wanted
+            and packet.pts not in self._wanted
+        )
+
+    def _fetch_all(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        table = self._scanned()
+        # Where some frames are lost, others are shown in their place.
+        if table.by_packets and not self._lost:
+            self._wanted = {table.ticks[index] for index in indices}
+            self._last_wanted = table.ticks[indices[-1]]
+        yield from super()._fetch_all(indices)
+        self._need_all()
+
+    def _need_all(self) -> None:
+        self._wanted = set()
+        self._last_wanted = -(2**63)
 
     def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         table = self._scanned()
@@ -425,6 +449,7 @@ class FileVideo(Video):
         if frame is None and self._lost is None and table.by_packets:
             # A packet does not decode: find all of these at once, by decoding from the start.
             self._lost = self._find_lost()
+            self._need_all()
             shown = self._on_screen(index)
             frame = self._find(shown)
         if frame is None:
@@ -468,6 +493,7 @@ class FileVideo(Video):
             step *= 2
         self._decoder.close()
         self._decoder = Decoder(self._source, self._threads)
+        self._need_all()
         self._start()
         return self._run_to(index)
 
