@@ -625,3 +625,23 @@ def demo(folder: Path = Path("demo"), /) -> int:
 
     run_demo(folder, out)
     return EXIT_OK
+
+
+@app.command
+def doctor(
+    *,
+    json_: Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
+) -> int:
+    """Look at this machine: versions, devices, decoders, folders. For reports of faults.
+
+    Args:
+        json_: write everything as JSON; - is standard output.
+    """
+    from praxino.doctor import as_dict, as_text, examine, exit_code
+
+    findings = examine()
+    if json_ is not None:
+        write(json_, json.dumps(as_dict(findings), indent=2, ensure_ascii=False))
+    if str(json_) != "-":
+        say(out, as_text(findings))
+    return exit_code(findings)
