@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, dropwhile, islice
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import av.logging
@@ -40,6 +39,9 @@ _HEADERLESS = ("mpegts", "mpeg", "gif")
 # MPEG-4 says "as before" in packets of 1 to 7 bytes; encoders also use them to fill slots.
 _NOTHING_NEW_BYTES = 8
 
+# A pipe has no writer to wait for; on Windows, a file is read byte by byte.
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
 # PyAV is silent unless told otherwise; a library that talks on stderr breaks the error contract.
 av.logging.set_level(None)
 
@@ -53,7 +55,7 @@ class Source:
     content: bytes
     container: str
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.IOBase:
         """A fresh handle at the first byte.
 
         Raises:
@@ -61,10 +63,91 @@ class Source:
         """
         if self.path is None:
             return io.BytesIO(self.content)
-        try:
-            return self.path.open("rb")
-        except OSError as error:
-            raise _cannot_open(self.name, error) from None
+        return SizedFile(open_regular(self.name, self.path))
+
+
+class SizedFile(io.RawIOBase):
+    """An open file as long as it was when this was made, with a position of its own.
+
+    A file that grows while it is read would have no end; and passes over one descriptor, as a
+    process that can open no file makes them, would move each other's position.
+
+    Args:
+        descriptor: of a regular file; closed with this.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        self._place = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to this many bytes from here on."""
+        rest = max(0, self._size - self._place)
+        os.lseek(self._descriptor, self._place, os.SEEK_SET)
+        found = os.read(self._descriptor, rest if size is None or size < 0 else min(size, rest))
+        self._place += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go there, and say where that is."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def tell(self) -> int:
+        """Where the next read starts."""
+        return self._place
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def open_regular(name: str, path: Path) -> int:
+    """A descriptor of a local regular file; nothing else is opened, and nothing is waited for.
+
+    Raises:
+        VideoError: `not_found` or `not_a_regular_file`.
+    """
+    # The first look keeps devices from being opened at all; the second one sees what was opened,
+    # should a pipe have taken the file's place in between.
+    try:
+        _check_regular(name, path.stat().st_mode)
+        descriptor = os.open(path, os.O_RDONLY | _NO_WAITING)
+    except FileNotFoundError:
+        message = "there is no such file. Check the path."
+        raise VideoError(name, message, code="not_found") from None
+    except VideoError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _cannot_open(name, error) from None
+    try:
+        _check_regular(name, os.fstat(descriptor).st_mode)
+    except VideoError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(name: str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+        raise VideoError(
+            name,
+            f"is {kind}, not a regular file. Give the path of one video file.",
+            code="not_a_regular_file",
+        )
 
 
 def check_source(source: str | os.PathLike[str] | bytes) -> Source:
@@ -102,24 +185,8 @@ def _read_head(name: str, path: Path) -> bytes:
             "is a URL. praxino reads local files only: download it first.",
             code="not_a_regular_file",
         )
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
-            raise VideoError(
-                name,
-                f"is {kind}, not a regular file. Give the path of one video file.",
-                code="not_a_regular_file",
-            )
-        with path.open("rb") as file:
-            return file.read(1024)
-    except FileNotFoundError:
-        message = "there is no such file. Check the path."
-        raise VideoError(name, message, code="not_found") from None
-    except VideoError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise _cannot_open(name, error) from None
+    with SizedFile(open_regular(name, path)) as file:
+        return file.read(1024)
 
 
 def _cannot_open(name: str, error: Exception) -> VideoError:
@@ -182,7 +249,7 @@ class Decoder:
             self.close()
             raise
 
-    def _open_container(self, file: BinaryIO) -> av.container.InputContainer:
+    def _open_container(self, file: io.IOBase) -> av.container.InputContainer:
         # The container is forced; the lists bind whatever FFmpeg may open or probe inside it. The
         # codec list holds names of decoders, and does not bind the decoder that PyAV opens later.
         options = {
@@ -237,6 +304,12 @@ class Decoder:
         return tuple(
             _in_words(stream) for stream in self._container.streams if stream is not self.stream
         )
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """FFmpeg's names of the codecs of all streams, this one's too; without unknown ones."""
+        contexts = (stream.codec_context for stream in self._container.streams)
+        return tuple(context.codec.canonical_name for context in contexts if context is not None)
 
     @property
     def tick(self) -> Fraction:
