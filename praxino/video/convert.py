@@ -75,7 +75,9 @@ class Converter:
         try:
             if self._by_422 and frame.format.name == "yuv420p":
                 frame = self._reformat(self._resizer, frame, "yuv422p")
-            picture = self._reformat(self._reformatter, frame, "rgb24").to_ndarray()
+            picture: NDArray[np.uint8] = self._reformat(
+                self._reformatter, frame, "rgb24"
+            ).to_ndarray()  # type: ignore[assignment]
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 self._name,
