@@ -230,6 +230,7 @@ class Decoder:
         self.source = source
         self.closed = False
         self.errors = 0  # packets that the demuxer or the decoder refused
+        self.corrupt_packets = 0  # that the demuxer marks: cut short, or first after a gap
         self.packets_seen = 0
         self.pictures_seen = 0  # packets that hold a shown picture which is not the one before
         self._threads = threads
@@ -355,6 +356,7 @@ class Decoder:
             for packet in self._container.demux(self.stream):
                 # A packet that the end of the file cuts would decode to half a picture. MPEG-TS
                 # marks every packet after a gap, and those mostly decode.
+                self.corrupt_packets += packet.is_corrupt
                 if packet.is_corrupt and self.source.container not in ("mpegts", "mpeg"):
                     continue
                 if packet.size:
@@ -423,7 +425,7 @@ class Decoder:
 def _in_words(stream: av.stream.Stream) -> str:
     context = stream.codec_context  # None for data that FFmpeg knows no decoder for
     words = f"{stream.type} {context.codec.canonical_name if context is not None else '(unknown)'}"
-    if isinstance(stream, av.AudioStream):
+    if isinstance(stream, av.AudioStream) and context is not None:
         words += f", {stream.codec_context.sample_rate} Hz"
     return words
 

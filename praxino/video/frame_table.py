@@ -2,6 +2,18 @@
 
 Packets are counted without decoding where one packet is one picture and every packet has its own
 time (MP4, Matroska, MPEG-TS, FLV, GIF); everything else is decoded once from end to end.
+
+A loss is told by every promise that a file makes, and by nothing else:
+
+* a count of frames in the header, or the duration there, which the frames do not reach;
+* a constant rate, kept by three frames in four, with holes of whole frames in between (but MP4
+  may leave time out, and AVI and GIF say so themselves);
+* the lengths in the file, which do not lead from one part to the next (`structure`), and packets
+  that the demuxer marks as cut or as following a gap;
+* packets that do not decode, or that decode to a picture with patched parts.
+
+What is missing without a trace in any of these, such as the end of an MPEG-TS that was cut between
+two pictures, leaves a legal, shorter video, and nobody can know.
 """
 
 import math
@@ -16,9 +28,14 @@ from numpy.typing import NDArray
 
 from praxino.errors import VideoError
 from praxino.video.decoder import Decoder, Source, nothing_decodes
+from praxino.video.structure import structure_problems
 
 MAX_FRAMES = 10_000_000  # 46 hours at 60 frames per second
 KEEP_BYTES = 64 * 2**20  # decoded frames that a decoding scan may keep for the reads after it
+
+# Here a hole in a constant rate is a loss; MP4 may give any frame any time, as do AVI and GIF.
+_RATE_IS_A_PROMISE = ("matroska", "mpegts", "mpeg", "flv", "ogg")
+_MAX_HOLE_SECONDS = 10.0  # a longer one is a jump of the clock rather than lost frames
 
 
 @dataclass
@@ -35,6 +52,7 @@ class FrameTable:
         key_frames: indices at which decoding can start, increasing.
         by_packets: whether packets were counted rather than frames that were decoded.
         kept: all frames as they left the decoder, if the scan had to decode and they are few.
+        patched: indices of frames that the decoder marked as damaged, if the scan had to decode.
     """
 
     seconds: NDArray[np.float64]
@@ -45,6 +63,7 @@ class FrameTable:
     key_frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     by_packets: bool = False
     kept: list[av.VideoFrame] | None = None
+    patched: frozenset[int] = frozenset()
     index_of: dict[int | None, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -178,20 +197,23 @@ def scan(source: Source, first: av.VideoFrame, threads: int) -> FrameTable:
     Raises:
         VideoError: `damaged` if nothing decodes, `too_large` above `MAX_FRAMES`.
     """
+    problems = structure_problems(source)
     with closing(Decoder(source, threads)) as decoder:
-        table = _scan_packets(decoder, first) if decoder.counts_by_packets else None
+        table = _scan_packets(decoder, first, problems) if decoder.counts_by_packets else None
     if table is None:
         with closing(Decoder(source, threads)) as decoder:
-            table = _scan_by_decoding(decoder, first)
+            table = _scan_by_decoding(decoder, first, problems)
     return table
 
 
-def _scan_packets(decoder: Decoder, first: av.VideoFrame) -> FrameTable | None:
+def _scan_packets(
+    decoder: Decoder, first: av.VideoFrame, structure_problems: list[str]
+) -> FrameTable | None:
     """Count packets; None where their time stamps cannot be trusted."""
     times: list[int] = []
     keys: list[int] = []
     durations: dict[int, int] = {}
-    count, corrupt, previous = 0, 0, None
+    count, previous = 0, None
     for packet in decoder.packets():
         count += 1
         _check_count(decoder, count)
@@ -200,7 +222,6 @@ def _scan_packets(decoder: Decoder, first: av.VideoFrame) -> FrameTable | None:
         if previous is not None and packet.dts < previous:
             return None
         previous = packet.dts
-        corrupt += packet.is_corrupt
         if packet.is_discard:  # an edit list hides it; the decoder drops it
             continue
         times.append(packet.pts)
@@ -210,7 +231,7 @@ def _scan_packets(decoder: Decoder, first: av.VideoFrame) -> FrameTable | None:
     if len(durations) != len(times) or first.pts not in durations:
         return None
     clock = Clock(decoder, first)
-    problems = []
+    problems = list(structure_problems)
     times.sort()
     skipped = bisect_left(times, first.pts)
     if skipped:
@@ -220,12 +241,15 @@ def _scan_packets(decoder: Decoder, first: av.VideoFrame) -> FrameTable | None:
     last_seconds = durations[times[-1]] * float(decoder.tick)
     if not last_seconds:
         last_seconds = _usual_gap(seconds, float(clock.period))
-    if corrupt:
-        problems.append(f"{corrupt} packets are marked as corrupt or cut short")
+    if decoder.corrupt_packets:
+        problems.append(f"{decoder.corrupt_packets} packets are marked as corrupt or cut short")
+    if decoder.errors:
+        problems.append("reading stopped at an error, before the end of the file")
     if declared := decoder.declared_frames:
         expected: int | None = len(times) + skipped + max(0, declared - count)
+        _left_out(decoder, seconds, problems)
     else:
-        expected = _expected(decoder, seconds, last_seconds)
+        expected = _expected(decoder, seconds, last_seconds, problems)
     return FrameTable(
         seconds,
         last_seconds,
@@ -237,17 +261,22 @@ def _scan_packets(decoder: Decoder, first: av.VideoFrame) -> FrameTable | None:
     )
 
 
-def _scan_by_decoding(decoder: Decoder, first: av.VideoFrame) -> FrameTable:
+def _scan_by_decoding(
+    decoder: Decoder, first: av.VideoFrame, structure_problems: list[str]
+) -> FrameTable:
     clock = Clock(decoder, first)
     stamps: list[int | None] = []
     seconds: list[float] = []
     keys: list[int] = []
+    patched: list[int] = []
     kept: list[av.VideoFrame] | None = []
     room = KEEP_BYTES
     for frame in decoder.frames():
         _check_count(decoder, len(stamps))
         if frame.key_frame:
             keys.append(len(stamps))
+        if frame.is_corrupt:
+            patched.append(len(stamps))
         stamps.append(frame.pts)
         seconds.append(clock.seconds(frame))
         room -= sum(plane.buffer_size for plane in frame.planes)
@@ -257,12 +286,14 @@ def _scan_by_decoding(decoder: Decoder, first: av.VideoFrame) -> FrameTable:
             kept.append(frame)
     if not stamps:
         raise nothing_decodes(decoder.source.name)
-    problems = []
+    problems = list(structure_problems)
     if clock.repaired:
         problems.append(
             f"{clock.repaired} of {len(stamps)} time stamps are missing or do not increase; "
             "those frames are placed one frame period after the one before"
         )
+    if decoder.corrupt_packets:
+        problems.append(f"{decoder.corrupt_packets} packets are marked as corrupt or cut short")
     if decoder.errors:
         problems.append(f"{decoder.errors} packets do not decode")
     times = np.array(seconds)
@@ -272,7 +303,7 @@ def _scan_by_decoding(decoder: Decoder, first: av.VideoFrame) -> FrameTable:
         missing = max(0, decoder.declared_frames - decoder.packets_seen)
         expected: int | None = max(len(stamps), decoder.pictures_seen) + missing
     else:
-        expected = _expected(decoder, times, last_seconds)
+        expected = _expected(decoder, times, last_seconds, problems)
     ticks = [stamp for stamp in stamps if stamp is not None]
     known = len(set(ticks)) == len(stamps)
     return FrameTable(
@@ -283,6 +314,7 @@ def _scan_by_decoding(decoder: Decoder, first: av.VideoFrame) -> FrameTable:
         ticks=ticks if known else [],
         key_frames=np.array(keys if known else [], dtype=np.int64),
         kept=kept,
+        patched=frozenset(patched),
     )
 
 
@@ -290,15 +322,46 @@ def _usual_gap(seconds: NDArray[np.float64], period: float) -> float:
     return float(np.median(np.diff(seconds))) if len(seconds) > 1 else period
 
 
-def _expected(decoder: Decoder, seconds: NDArray[np.float64], last_seconds: float) -> int | None:
-    """Frames promised by a header that gives no count one could trust, from its duration."""
-    declared_seconds = decoder.declared_seconds
-    if declared_seconds is None:
-        return None
-    missing = declared_seconds - float(seconds[-1]) - last_seconds
+def _expected(
+    decoder: Decoder, seconds: NDArray[np.float64], last_seconds: float, problems: list[str]
+) -> int | None:
+    """Frames promised by a header without a count that one could trust: by duration and rate.
+
+    Problems that are found on the way are added to `problems`.
+    """
     usual = _usual_gap(seconds, last_seconds)
-    # Headers round, and count the empty chunks of a delayed encoder.
-    return len(seconds) + (round(missing / usual) if missing > max(0.5, 2 * usual) else 0)
+    # Headers round, and count the empty chunks of a delayed encoder; not so in a file that is
+    # damaged anyway.
+    tolerance = 0.6 * usual if problems else max(0.5, 2 * usual)
+    left_out = _left_out(decoder, seconds, problems)
+    missing_at_end = 0
+    if decoder.declared_seconds is not None:
+        missing = decoder.declared_seconds - float(seconds[-1]) - last_seconds
+        missing_at_end = round(missing / usual) if missing > tolerance else 0
+    elif not left_out:
+        return None
+    return len(seconds) + left_out + missing_at_end
+
+
+def _left_out(decoder: Decoder, seconds: NDArray[np.float64], problems: list[str]) -> int:
+    """Frames that are missing in the middle, by the holes in a rate that is constant otherwise."""
+    gaps = np.diff(seconds)
+    if len(gaps) < 4 or decoder.source.container in ("avi", "gif"):
+        return 0
+    usual = float(np.median(gaps))
+    regular = np.abs(gaps - usual) < 1.5 * float(decoder.tick) + 1e-6
+    if 4 * regular.sum() < 3 * len(gaps):
+        return 0  # a variable rate
+    period = float(gaps[regular].mean())
+    holes = np.flatnonzero((gaps > 1.5 * period) & (gaps < _MAX_HOLE_SECONDS))
+    lost = int(np.round(gaps[holes] / period - 1).sum())
+    if not lost:
+        return 0
+    problems.append(
+        f"{lost} frames are left out of its otherwise constant rate, "
+        f"the first after {seconds[holes[0]]:.2f} s"
+    )
+    return lost if decoder.source.container in _RATE_IS_A_PROMISE else 0
 
 
 def _check_count(decoder: Decoder, count: int) -> None:

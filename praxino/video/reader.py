@@ -342,6 +342,7 @@ class FileVideo(Video):
         self._source, self._threads = source, threads
         self._table: FrameTable | None = None
         self._current: av.VideoFrame | None
+        self._patched: set[int] = set()  # frames that the decoder marks as damaged, as far as read
         self._wanted: set[int] = set()  # time stamps of the frames that the read at hand asks for
         self._need_all()
         self._decoder = Decoder(source, threads)
@@ -369,6 +370,7 @@ class FileVideo(Video):
         self._check_open()
         if self._table is None:
             self._table = scan(self._source, self._first, self._threads)
+            self._patched |= self._table.patched
             if not self._table.by_packets:
                 self._lost = None
         return self._table
@@ -379,6 +381,11 @@ class FileVideo(Video):
             problems.append(f"cut short: {len(self)} of {table.expected} frames are there")
         if self._lost:
             problems.append(f"{len(self._lost)} of {len(self)} frames do not decode")
+        if self._patched:
+            problems.append(
+                f"{len(self._patched)} of {len(self)} frames are damaged and were patched by the "
+                "decoder; frames that build on them may show it"
+            )
         if self._decoder.video_streams > 1:
             problems.append(f"has {self._decoder.video_streams} video streams; the first is read")
         if self._convert.problem:
@@ -394,6 +401,8 @@ class FileVideo(Video):
             for frame in decoder.frames(counter.packet):
                 index = counter.index(frame)
                 if index is not None:
+                    if frame.is_corrupt:
+                        self._patched.add(index)
                     yield Frame(self._convert(frame), clock.seconds(frame), index)
             # Reached when the caller takes all frames: then this is known for certain.
             if self._table is None or self._table.by_packets:
@@ -505,6 +514,7 @@ class FileVideo(Video):
         while (frame := self._advance()) is not None:
             if frame.key_frame and frame.pts in table.index_of:
                 self._place = table.index_of[frame.pts]
+                self._note_damage(frame)
                 return self._run_to(index) if self._place <= index else None
         return None
 
@@ -516,7 +526,12 @@ class FileVideo(Video):
                 self._place += 1
             elif frame.pts in table.index_of:
                 self._place = table.index_of[frame.pts]
+            self._note_damage(frame)
         return self._current if self._place == index else None
+
+    def _note_damage(self, frame: av.VideoFrame) -> None:
+        if frame.is_corrupt:
+            self._patched.add(self._place)
 
 
 class ArrayVideo(Video):
