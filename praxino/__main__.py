@@ -1,5 +1,5 @@
 """`python -m praxino` is the `praxino` command."""
 
-from praxino.cli import main
+from praxino.startup import main
 
 main()

@@ -6,29 +6,19 @@ Nothing here imports torch before a command runs, so that `--help` is quick.
 import dataclasses
 import glob
 import inspect
-import io
 import json
 import logging
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from praxino import __version__
 from praxino.did_you_mean import did_you_mean
-from praxino.errors import (
-    EXIT_ENVIRONMENT,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_SOME_ITEMS_FAILED,
-    EXIT_USAGE,
-    EnvironmentFault,
-    VideoError,
-)
+from praxino.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, VideoError
+from praxino.exits import complain_of_stop, in_one_line, leave, start
 from praxino.ledger import Ledger
 from praxino.terminal import (
     bar_of,
@@ -60,39 +50,15 @@ app.command(data)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # letters that it cannot show become "?"
-            stream.reconfigure(errors="replace")
-    # Asked to end from outside: the same as Ctrl-C, so that nothing half-written stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    start()
+    leave(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command; whatever goes wrong becomes one line and an exit code."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("praxino").setLevel(logging.INFO)
-    try:
-        return _call(app, arguments)
-    except CycloptsError as error:
-        return complain(str(error), EXIT_USAGE)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        # What Python still holds for it goes nowhere, instead of failing again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    except (EnvironmentFault, OSError, FloatingPointError) as error:
-        return complain(str(error), EXIT_ENVIRONMENT)
-    except VideoError as error:
-        return complain(str(error), EXIT_SOME_ITEMS_FAILED)
-    except (ValueError, TypeError) as error:
-        return complain(str(error), EXIT_USAGE)
-    except RuntimeError as error:
-        # Out of memory, and workers that died of it, are the machine's; the rest is our mistake.
-        if type(error).__name__ == "OutOfMemoryError" or "DataLoader worker" in str(error):
-            return complain(str(error), EXIT_ENVIRONMENT)
-        raise
-    except KeyboardInterrupt as error:
-        return complain(str(error) or "interrupted", EXIT_INTERRUPTED)
+    return in_one_line(lambda: _call(app, arguments))
 
 
 def _call(program: App, arguments: list[str]) -> int:
@@ -367,14 +333,14 @@ def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> 
 
 def _train(config: "TrainConfig", run: Path, resume: bool) -> int:
     from praxino.train import train as run_training
+    from praxino.training_state import has_state
 
     with training_progress() as listener:
         try:
             folder = run_training(config, run, resume=resume, listener=listener)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"interrupted; to go on: praxino train ... --run {run} --resume"
-            ) from None
+        except KeyboardInterrupt as stop:
+            hint = f"; to go on: praxino train ... --run {run} --resume" if has_state(run) else ""
+            return complain_of_stop(stop, hint)
     say(out, f"Model: {folder}  Report: {folder / 'report.html'}")
     return EXIT_OK
 

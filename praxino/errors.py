@@ -1,11 +1,13 @@
 """What goes wrong, in one line: what, which item, which limit, what to do."""
 
+import signal
 from pathlib import Path
 
 EXIT_OK = 0
 EXIT_SOME_ITEMS_FAILED = 1
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
+EXIT_INTERNAL = 70  # a fault of praxino itself; sysexits.h calls it EX_SOFTWARE
 EXIT_INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT
 EXIT_TERMINATED = 143  # asked to end from outside: 128 + SIGTERM
 
@@ -39,5 +41,16 @@ class EnvironmentFault(RuntimeError):
     """The machine, not the input, is at fault: disk full, folder read-only, extra not installed."""
 
 
-class Terminated(KeyboardInterrupt):
-    """Asked to end from outside (SIGTERM); whatever tidies up after Ctrl-C tidies up after it."""
+class Stopped(KeyboardInterrupt):
+    """A signal asked the program to end.
+
+    Args:
+        number: the signal.
+
+    Attributes:
+        exit_code: what the program leaves with: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number

@@ -1,0 +1,195 @@
+"""How the program ends: an exit code, and at most one line on standard error, never a traceback.
+
+Codes: 0 done, 1 some items failed, 2 wrong usage, 3 the machine is at fault, 70 praxino itself is,
+130 interrupted, 143 terminated.
+"""
+
+import dis
+import errno
+import io
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from cyclopts import CycloptsError
+
+from praxino.errors import (
+    EXIT_ENVIRONMENT,
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_SOME_ITEMS_FAILED,
+    EXIT_USAGE,
+    EnvironmentFault,
+    Stopped,
+    VideoError,
+)
+from praxino.startup import end_at_once
+from praxino.terminal import complain
+from praxino.usage import in_words
+
+PACKAGE = str(Path(__file__).parent)
+
+
+def start() -> None:
+    """Prepare the streams and signals of this process for a command."""
+    sys.stdout = _shows_any_letter(sys.stdout)
+    sys.stderr = _Unfailing.instead_of(_shows_any_letter(sys.stderr))
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its folders are no news
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def leave(code: int) -> None:
+    """End the process with this code; a Ctrl-C from here on ends it without a word."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    sys.exit(code)
+
+
+def in_one_line(command: Callable[[], int]) -> int:
+    """Run a command; whatever goes wrong becomes one line and an exit code."""
+    try:
+        code = _ended(command)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output has seen enough
+        _write_no_more(sys.stdout)
+        return EXIT_OK
+    except OSError as error:  # standard output again: what a command does is caught below
+        _write_no_more(sys.stdout)
+        return complain(_os_fault(error), EXIT_ENVIRONMENT)
+
+
+def _ended(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except KeyboardInterrupt as stop:
+        return complain_of_stop(stop)
+    except BrokenPipeError:
+        raise
+    except CycloptsError as error:
+        return complain(in_words(error), EXIT_USAGE)
+    except (EnvironmentFault, FloatingPointError) as error:
+        return complain(str(error), EXIT_ENVIRONMENT)
+    except VideoError as error:
+        return complain(str(error), EXIT_SOME_ITEMS_FAILED)
+    except OSError as error:
+        return complain(_os_fault(error), EXIT_ENVIRONMENT)
+    except MemoryError:
+        return complain(
+            "the memory of this machine is used up. Take fewer clips, or --batch-size or "
+            "--data.workers smaller.",
+            EXIT_ENVIRONMENT,
+        )
+    except Exception as error:
+        if isinstance(error, ValueError | TypeError) and _raised_by_praxino(error):
+            return complain(str(error), EXIT_USAGE)
+        # Out of memory, and workers that died of it, are the machine's; the rest is our mistake.
+        if type(error).__name__ == "OutOfMemoryError" or "DataLoader worker" in str(error):
+            return complain(str(error), EXIT_ENVIRONMENT)
+        return _internal_fault(error)
+
+
+def complain_of_stop(stop: KeyboardInterrupt, how_to_go_on: str = "") -> int:
+    """Say that the program was stopped, and give back the exit code of that signal."""
+    code = stop.exit_code if isinstance(stop, Stopped) else EXIT_INTERRUPTED
+    word = "interrupted" if code == EXIT_INTERRUPTED else f"stopped by {stop}"
+    return complain(f"{word}{how_to_go_on}", code)
+
+
+def _raised_by_praxino(error: Exception) -> bool:
+    """Whether a `raise` of this package made the error, rather than a mistake in its code."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        return False
+    code = trace.tb_frame.f_code.co_code
+    return dis.opname[code[trace.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
+
+
+def _internal_fault(error: Exception) -> int:
+    """A fault of praxino's own: the traceback goes into a file, or is shown if asked for."""
+    said = "".join(traceback.format_exception(error))
+    if os.environ.get("PRAXINO_DEBUG"):
+        sys.stderr.write(said)
+        return EXIT_INTERNAL
+    line = f"internal error, {type(error).__name__}: {error}"
+    try:
+        handle, name = tempfile.mkstemp(prefix="praxino-error-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(said)
+        where = f"and the file {name}"
+    except OSError:
+        where = "and what it says with PRAXINO_DEBUG=1"
+    hint = f"Please report it with the output of `praxino doctor` {where}."
+    return complain(f"{line.rstrip('.')}. {hint}", EXIT_INTERNAL)
+
+
+def _os_fault(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    hints = {
+        errno.ENOSPC: "Free some space or name another place.",
+        errno.EACCES: "Check its permissions.",
+        errno.EROFS: "Name a place that can be written to.",
+        errno.ENOENT: "Check the path.",
+        errno.EMFILE: "Raise the limit of open files (ulimit -n), or use --data.workers 0.",
+    }
+    item = f"{error.filename}: " if error.filename is not None else ""
+    return f"{item}{reason}. {hints.get(error.errno or 0, '')}".strip()
+
+
+# --- signals and streams -------------------------------------------------------------------------
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Let the command tidy up; asked a second time, end at once."""
+    signal.signal(number, end_at_once)
+    raise Stopped(number)
+
+
+def _shows_any_letter(stream: TextIO | None) -> TextIO:
+    """A stream that exists and writes `?` for letters it cannot show."""
+    if stream is None:  # closed by whoever started us
+        return open(os.devnull, "w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream
+
+
+class _Unfailing(io.TextIOWrapper):
+    """Standard error that is no reason to fail: what nobody can read any more is not said."""
+
+    @classmethod
+    def instead_of(cls, stream: TextIO) -> "_Unfailing":
+        """Write to where that stream writes."""
+        return cls(stream.buffer, encoding=stream.encoding, errors="replace", line_buffering=True)
+
+    def write(self, text: str, /) -> int:
+        """Write, as far as possible."""
+        try:
+            return super().write(text)
+        except OSError:
+            _write_no_more(self)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, as far as possible."""
+        try:
+            super().flush()
+        except OSError:
+            _write_no_more(self)
+
+
+def _write_no_more(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere, instead of failing again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
