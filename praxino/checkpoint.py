@@ -7,21 +7,30 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from praxino.atomic import atomic_write
+from praxino.checked_json import checked, parse_json
+from praxino.did_you_mean import did_you_mean
 from praxino.errors import EnvironmentFault
-from praxino.models import create_model
+from praxino.models import create_model, option_types
+from praxino.safetensors_header import load_tensors, read_header
+from praxino.shortened import printable, shortened
 from praxino.video.clip_spec import ClipSpec
-from praxino.weights import load_strict
+from praxino.weights import State, check_fit, load_strict
 
 BEST, LAST = "best.safetensors", "last.safetensors"
+
+# What a card may ask for: four times the largest in use, and no more than memory can hold.
+LARGEST_SIZE = 2048  # pixels, of a clip's side
+LARGEST_CLIP = 2**27  # pixels, of all its frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +73,20 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> nn.Mo
         ValueError: nothing there, not a praxino checkpoint, damaged, or weights that do not fit.
     """
     path = find_checkpoint(path)
-    card = read_card(path)
-    model = create_model(card.model, num_classes=len(card.classes), **card.options)
-    load_strict(model, load_file(path), str(path))
+    card, promised = _read_card(path)
+    build = partial(create_model, card.model, num_classes=len(card.classes), **card.options)
+    where = printable(path)
+    try:
+        with torch.device("meta"):  # shapes without numbers: whatever it asks for costs nothing
+            sketch = build()
+    # Options out of range, some of them in torch's own words.
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{where}: its card describes no model: {reason}") from None
+    check_fit(sketch, promised, where)
+    _check_clip(sketch.clip_spec, where)  # type: ignore[arg-type]
+    model = build()  # now known to be as large as the file
+    load_strict(model, load_tensors(path), where)
     model.clip_spec = card.clip_spec  # type: ignore[assignment]
     model.classes, model.card = card.classes, card  # type: ignore[assignment]
     return model.to(device).eval()
@@ -101,25 +121,52 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def read_card(path: str | Path) -> Card:
-    """Read what a checkpoint says about itself, without its weights."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}.") from None
+    """Read what a checkpoint says about itself, without its weights.
+
+    Raises:
+        ValueError: no whole safetensors file, no card in it, or a card that cannot be right; the
+            setting is named.
+    """
+    return _read_card(path)[0]
+
+
+def _read_card(path: str | Path) -> tuple[Card, State]:
+    """The card, and the tensors that the file promises, on the meta device."""
+    promised, metadata = read_header(path)
+    where = printable(path)
     if "praxino" not in metadata:
         raise ValueError(
-            f"{path} holds weights but no praxino model card. To start training from it, "
+            f"{where} holds weights but no praxino model card. To start training from it, "
             f"pass it as --model.weights."
         )
-    said = json.loads(metadata["praxino"])
-    spec: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in said["clip_spec"].items()
-    }
-    return Card(
-        said["model"], said["options"], tuple(said["classes"]), ClipSpec(**spec), said["notes"]
-    )
+    where = f"{where}, model card"
+    card: Card = checked(Card, parse_json(metadata["praxino"], where), where)
+    unfit = [name for name in card.classes if name.strip() != name or not name.isprintable()]
+    if unfit:
+        raise ValueError(f"{where}: {shortened(unfit[0])} is not a class name.")
+    if not card.classes or len(set(card.classes)) < len(card.classes):
+        what = "names a class twice" if card.classes else "names no classes"
+        raise ValueError(f"{where}: it {what}.")
+    known = option_types(card.model)
+    for name, value in card.options.items():
+        if name not in known:
+            raise ValueError(
+                f"{where}: {card.model} has no option {shortened(name)}."
+                f"{did_you_mean(name[:100], known)}"
+            )
+        checked(known[name], value, where, f"options.{name}")
+    _check_clip(card.clip_spec, where)
+    return card, promised
+
+
+def _check_clip(spec: ClipSpec, where: str) -> None:
+    """A card may not ask for clips that no memory holds."""
+    if spec.resize_short > LARGEST_SIZE or spec.frames * spec.resize_short**2 > LARGEST_CLIP:
+        raise ValueError(
+            f"{where}: clips of {spec.frames} frames, {spec.resize_short} pixels on the short "
+            f"side, are too large; the limits are {LARGEST_SIZE} pixels, and {LARGEST_CLIP:,} in "
+            "all frames."
+        )
 
 
 def weights_hash(model: nn.Module) -> str:

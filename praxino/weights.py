@@ -11,25 +11,29 @@ import re
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from praxino.atomic import atomic_write
+from praxino.atomic import atomic_write, write_text
+from praxino.download import download, unfinished
 from praxino.errors import EnvironmentFault
+from praxino.safetensors_header import load_tensors
+from praxino.shortened import printable
 
 State = dict[str, Tensor]
 
 log = logging.getLogger("praxino")
 
 PICKLED = (".pth", ".pt", ".pyth", ".ckpt", ".bin", ".tar", ".pickle", ".pkl")
-TIMEOUT_SECONDS = 60.0
+# What the child that reads pickles may take, beyond what it takes to start; published files are up
+# to a few GB, and are held in memory up to four times while they are converted.
+CHILD_SECONDS = 120.0
+CHILD_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -64,73 +68,106 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `PRAXINO_CACHE`, or `~/.cache/praxino`."""
-    return Path(os.environ.get("PRAXINO_CACHE") or Path.home() / ".cache" / "praxino")
+    """Where downloads are kept: `PRAXINO_CACHE`, or `~/.cache/praxino`.
+
+    Raises:
+        EnvironmentFault: neither is there to be named.
+    """
+    named = os.environ.get("PRAXINO_CACHE")
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "praxino"
+    except RuntimeError:
+        raise EnvironmentFault(
+            "There is no home folder to keep weights in. Set PRAXINO_CACHE to a folder."
+        ) from None
 
 
 def fetch(weights: Weights) -> Path:
     """The published file as safetensors, downloaded and converted the first time.
 
+    Beside it stands the SHA-256 that it was written with; a file that has changed since is fetched
+    again. A download that broke off is gone on with.
+
     Raises:
-        EnvironmentFault: no connection, or the server refuses.
+        EnvironmentFault: no connection, the server refuses, or the cache cannot be written to.
         ValueError: what came is not what was published.
     """
     name = weights.url.rsplit("/", 1)[1]
     kept = (cache_folder() / name).with_suffix(".safetensors")
-    if kept.exists():
-        return kept
-    log.info("downloading %s to %s", weights.url, kept.parent)
-    with tempfile.TemporaryDirectory() as folder:
-        downloaded = Path(folder) / name
-        _download(weights.url, downloaded)
-        _check_file(downloaded)
-        _check_hash(downloaded, weights)
-        state = read_state(downloaded)
-    with atomic_write(kept) as temporary:
-        save_file(state, temporary)
+    if kept.is_file():
+        if _is_as_written(kept):
+            return kept
+        log.warning("%s has changed since it was written; it is fetched again", kept)
+    with unfinished(kept.with_suffix(".part")) as file:
+        log.info("downloading %s to %s", weights.url, kept.parent)
+        came = Path(file.name)
+        left_over = file.seek(0, os.SEEK_END) > 0
+        while True:
+            download(weights.url, file, most_bytes=_most_bytes(weights))
+            file.flush()
+            try:
+                _check_file(came, name)
+                _check_hash(came, name, weights)
+                break
+            except ValueError:
+                file.truncate(0)
+                if not left_over:
+                    raise
+                left_over = False  # of another file, or damaged: once more from the start
+        state = _read(came, name)
+        with atomic_write(kept) as temporary:
+            save_file(state, temporary)
+            write_text(_hash_file(kept), f"{_sha256(temporary)}  {kept.name}\n")
+        came.unlink()
     return kept
 
 
-def _download(url: str, target: Path) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
-            declared = answer.headers.get("Content-Length")
-            with target.open("wb") as file:
-                while block := answer.read(1 << 20):
-                    file.write(block)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise EnvironmentFault(
-            f"Cannot download {url}: {reason}. Without a connection, fetch the file elsewhere and "
-            "pass its path as weights."
-        ) from None
-    size = target.stat().st_size
-    if declared is not None and size != int(declared):
-        raise EnvironmentFault(
-            f"The download of {url} broke off at {size} of {declared} bytes. Try again."
-        )
+def _most_bytes(weights: Weights) -> int:
+    """Megabytes as published are rounded, by some in tens and by some in binary."""
+    if weights.megabytes is None:
+        return 2 << 30
+    return int(weights.megabytes * 1.1 * 2**20) + 2**20
 
 
-def _check_file(path: Path) -> None:
+def _hash_file(path: Path) -> Path:
+    """In the form that `sha256sum --check` reads."""
+    return path.with_suffix(".sha256")
+
+
+def _is_as_written(path: Path) -> bool:
+    hash_file = _hash_file(path)
+    if not hash_file.is_file():
+        return False
+    with hash_file.open(encoding="ascii", errors="replace") as file:
+        return file.read(64) == _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_file(path: Path, name: str) -> None:
     """Refuse what servers and repositories send in place of the file that was asked for."""
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
         raise ValueError(
-            f"{path.name} is a Git LFS pointer, not the weights. Run `git lfs pull` beside it."
+            f"{name} is a Git LFS pointer, not the weights. Run `git lfs pull` beside it."
         )
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ValueError(f"{path.name} is a web page, not weights. Download the file itself.")
+        raise ValueError(f"{name} is a web page, not weights. Download the file itself.")
     if not start:
-        raise ValueError(f"{path.name} is empty.")
+        raise ValueError(f"{name} is empty.")
 
 
-def _check_hash(path: Path, weights: Weights) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+def _check_hash(path: Path, name: str, weights: Weights) -> None:
+    found = _sha256(path)
     if not found.startswith(weights.sha256_prefix):
         raise ValueError(
-            f"{path.name} has SHA-256 {found[:16]}..., published is {weights.sha256_prefix}...: "
+            f"{name} has SHA-256 {found[:16]}..., published is {weights.sha256_prefix}...: "
             "the file is damaged or has been replaced."
         )
 
@@ -148,40 +185,54 @@ def read_state(path: str | Path) -> State:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no weights file {str(path)!r}.")
-    _check_file(path)
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path.name} is not a whole safetensors file: {error}.") from None
-    if path.suffix not in PICKLED:
+    _check_file(path, printable(path.name))
+    return _read(path, path.name)
+
+
+def _read(path: Path, name: str) -> State:
+    """Read a file as its name says."""
+    suffix, name = Path(name).suffix.lower(), printable(name)
+    if suffix == ".safetensors":
+        return load_tensors(path)
+    if suffix not in PICKLED:
         raise ValueError(
-            f"{path.name}: weights are .safetensors or {', '.join(PICKLED)}, not {path.suffix!r}."
+            f"{name}: weights are .safetensors or {', '.join(PICKLED)}, not {suffix!r}."
         )
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "converted.safetensors"
-        _convert_in_child(path, converted)
-        return load_file(converted)
+        _convert_in_child(path, converted, name)
+        return load_tensors(converted)
 
 
-def _convert_in_child(source: Path, target: Path) -> None:
+def _convert_in_child(source: Path, target: Path, name: str) -> None:
     package_parent = str(Path(__file__).resolve().parents[1])
     search = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "praxino.weights", str(source.resolve()), str(target)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": search},
-    )
+    seconds = CHILD_SECONDS + source.stat().st_size / 10_000_000
+    # -P: a torch.py in the current folder is not the one to import.
+    python = [sys.executable, "-P", "-B", "-W", "ignore", "-m", "praxino.weights"]
+    try:
+        done = subprocess.run(
+            [*python, str(source.resolve()), str(target)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": search},
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError(
+            f"{name} cannot be read as weights: it takes longer than {seconds:.0f} s."
+        ) from None
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"the reader died ({done.returncode})"]
-        raise ValueError(f"{source.name} cannot be read as weights: {lines[-1]}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = printable(lines[-1][:300]) if lines else f"the reader died ({done.returncode})"
+        raise ValueError(f"{name} cannot be read as weights: {reason}")
 
 
 def _convert(source: str, target: str) -> None:
     """What the child does: unpickle tensors only, find the state dict, write safetensors."""
     import torch
 
+    _confine(os.path.getsize(source))
     found = torch.load(source, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model_state", "model_state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -189,7 +240,11 @@ def _convert(source: str, target: str) -> None:
     if not isinstance(found, Mapping):
         raise ValueError(f"it holds a {type(found).__name__}, not tensors by name")
     # Cloned, because safetensors refuses tensors that share memory.
-    state = {k: v.detach().clone().contiguous() for k, v in found.items() if _is_tensor(v)}
+    state = {
+        name: value.detach().clone().contiguous()
+        for name, value in found.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
     if not state:
         raise ValueError("it holds no tensors by name")
     if all(name.startswith("module.") for name in state):  # saved from a DataParallel
@@ -197,8 +252,53 @@ def _convert(source: str, target: str) -> None:
     save_file(state, target)
 
 
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
+def _confine(size: int) -> None:
+    """Give up, for the rest of this process, what a reader of `size` bytes of tensors has no use
+    for: much memory, time, other programs, the network, and writing files through Python.
+
+    `weights_only` is what keeps code from running. It has had holes; this is for the next one.
+    """
+    if sys.platform != "win32":
+        import resource
+
+        most = {resource.RLIMIT_CPU: int(CHILD_SECONDS + size / 10_000_000)}
+        most |= {resource.RLIMIT_FSIZE: 4 * size + 2**20, resource.RLIMIT_CORE: 0}
+        if sys.platform == "linux":
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most[resource.RLIMIT_AS] = pages * resource.getpagesize() + 4 * size + CHILD_BYTES
+        for limit, value in most.items():
+            _, highest = resource.getrlimit(limit)
+            if highest != resource.RLIM_INFINITY:
+                value = min(value, highest)
+            resource.setrlimit(limit, (value, value))
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event.startswith(_NEVER) or (
+            event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        ):
+            raise PermissionError(f"it asks for {event}; only tensors are read")
+
+    sys.addaudithook(watch)
+
+
+# https://docs.python.org/3/library/audit_events.html
+_NEVER = tuple(
+    "socket. subprocess. os.system os.exec os.fork os.posix_spawn os.spawn os.startfile os.kill "
+    "os.remove os.rename os.chmod ctypes. shutil.".split()
+)
+
+
+def _refusal(error: Exception) -> str:
+    """Why a file cannot be read, in a line; torch's own words advise to run what is in it."""
+    text = str(error).strip()
+    wanted = re.search(r"GLOBAL:? (\S+)", text)
+    if wanted:
+        return f"it asks to run {wanted[1]}; only tensors are read, nothing in a file is run"
+    if text.startswith("Weights only load failed"):
+        return "it is no PyTorch checkpoint, or holds more than tensors"
+    if isinstance(error, MemoryError) or "allocate memory" in text:
+        return "it wants far more memory than the file is large"
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def rename(state: State, rules: Iterable[tuple[str, str]]) -> State:
@@ -212,7 +312,11 @@ def rename(state: State, rules: Iterable[tuple[str, str]]) -> State:
 
 
 def differences(model: nn.Module, state: State) -> list[str]:
-    """What keeps these weights from fitting this model, one line each; counters may be missing."""
+    """What keeps these weights from fitting this model, one line each; counters may be missing.
+
+    Only names, shapes and dtypes are compared, so both may be on the meta device. Floating point
+    numbers of any precision fit each other.
+    """
     own = model.state_dict()
     found = [
         f"{name} is missing"
@@ -220,13 +324,39 @@ def differences(model: nn.Module, state: State) -> list[str]:
         # Files from before torch 0.4.1 lack the counter.
         if name not in state and not name.endswith("num_batches_tracked")
     ]
-    found += [f"{name} is not in the model" for name in state if name not in own]
-    found += [
-        f"{name} is {tuple(state[name].shape)}, the model has {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in state and state[name].shape != value.shape
-    ]
+    found += [f"{printable(name)} is not in the model" for name in state if name not in own]
+    for name, value in own.items():
+        if name not in state:
+            continue
+        given = state[name]
+        if given.shape != value.shape:
+            found.append(f"{name} is {tuple(given.shape)}, the model has {tuple(value.shape)}")
+        elif given.dtype != value.dtype and not (
+            given.is_floating_point() and value.is_floating_point()
+        ):
+            found.append(f"{name} is {given.dtype}, the model has {value.dtype}")
     return found
+
+
+def check_fit(model: nn.Module, state: State, where: str) -> None:
+    """Refuse weights whose names, shapes or dtypes are not the model's.
+
+    Args:
+        model: may be on the meta device.
+        state: under the model's own names; may be on the meta device.
+        where: the file, for the message.
+
+    Raises:
+        ValueError: the first ten differences, and how many there are.
+    """
+    found = differences(model, state)
+    if found:
+        more = f"; and {len(found) - 10} more" if len(found) > 10 else ""
+        raise ValueError(
+            f"{where} does not fit {type(model).__name__}, {len(found)} differences: "
+            + "; ".join(found[:10])
+            + more
+        )
 
 
 def load_strict(model: nn.Module, state: State, where: str) -> None:
@@ -238,22 +368,26 @@ def load_strict(model: nn.Module, state: State, where: str) -> None:
         where: the file, for the message.
 
     Raises:
-        ValueError: names or shapes differ; the first ten are listed.
+        ValueError: names, shapes or dtypes differ (the first ten are listed), or a weight is not a
+            finite number.
     """
-    found = differences(model, state)
-    if found:
-        more = f"; and {len(found) - 10} more" if len(found) > 10 else ""
-        raise ValueError(
-            f"{where} does not fit {type(model).__name__}, {len(found)} differences: "
-            + "; ".join(found[:10])
-            + more
-        )
-    counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
-    model.load_state_dict(counters | state)
+    check_fit(model, state, where)
+    own = model.state_dict()
+    # In the model's own precision, where what was finite may no longer be.
+    fitting = {name: value.to(own[name].dtype) for name, value in state.items()}
+    for name, value in fitting.items():
+        bad = 0 if not value.is_floating_point() else int((~value.isfinite()).sum())
+        if bad:
+            raise ValueError(
+                f"{where}: {bad} of {value.numel()} numbers in {name} are NaN or infinite: the "
+                "file is damaged, or its training diverged. Take another checkpoint."
+            )
+    counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
+    model.load_state_dict(counters | fitting)
 
 
 if __name__ == "__main__":
     try:
         _convert(sys.argv[1], sys.argv[2])
     except Exception as error:
-        sys.exit(str(error).strip().splitlines()[0])
+        sys.exit(_refusal(error))

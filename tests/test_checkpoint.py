@@ -102,16 +102,16 @@ def test_no_checkpoint_there(tmp_path):
 def test_files_that_are_no_checkpoint(saved, tmp_path):
     path, _ = saved
     (tmp_path / "text.safetensors").write_text("these are no weights, whatever the name says")
-    with pytest.raises(ValueError, match=r"text\.safetensors is not a readable safetensors file: "):
+    with pytest.raises(ValueError, match=r"text\.safetensors is not a whole safetensors file: "):
         read_card(tmp_path / "text.safetensors")
     (tmp_path / "empty.safetensors").touch()
-    with pytest.raises(ValueError, match="is not a readable safetensors file"):
+    with pytest.raises(ValueError, match="is not a whole safetensors file"):
         load_model(tmp_path / "empty.safetensors")
     for kept in (4, 100, path.stat().st_size // 2, path.stat().st_size - 1):
         (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:kept])
-        with pytest.raises(ValueError, match=r"cut\.safetensors is not a readable safetensors"):
+        with pytest.raises(ValueError, match=r"cut\.safetensors is not a whole safetensors"):
             load_model(tmp_path / "cut.safetensors")
-    with pytest.raises(ValueError, match=r"missing\.safetensors is not a readable safetensors"):
+    with pytest.raises(ValueError, match=r"There is no file .*missing\.safetensors"):
         read_card(tmp_path / "missing.safetensors")
 
 

@@ -1,20 +1,16 @@
 """Files of weights: found, checked, converted, refused."""
 
-import hashlib
 import io
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from praxino import weights as module
-from praxino.errors import EnvironmentFault
-from praxino.weights import Weights, cache_folder, fetch, load_strict, read_state, rename
+from praxino.weights import load_strict, read_state, rename
 
 
 def pickled(value: object) -> bytes:
@@ -24,84 +20,6 @@ def pickled(value: object) -> bytes:
 
 
 TENSORS = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.count": torch.tensor(3)}
-
-
-class Answer(io.BytesIO):
-    """What a server sends."""
-
-    def __init__(self, content: bytes, declared: int | None = None) -> None:
-        super().__init__(content)
-        self.headers = {"Content-Length": str(len(content) if declared is None else declared)}
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Answers every request with `server.content` and counts requests."""
-
-    class Server:
-        content, declared, requests = pickled(TENSORS), None, 0
-
-        def row(self) -> Weights:
-            prefix = hashlib.sha256(self.content).hexdigest()[:8]
-            return Weights(f"https://example.org/net-{prefix}.pth", prefix, "Nothing", 2, "none")
-
-    here = Server()
-
-    def answer(url: str, timeout: float) -> Answer:
-        here.requests += 1
-        return Answer(here.content, here.declared)
-
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
-    monkeypatch.setenv("PRAXINO_CACHE", str(tmp_path / "cache"))
-    return here
-
-
-def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PRAXINO_CACHE", raising=False)
-    assert cache_folder() == Path.home() / ".cache" / "praxino"
-    monkeypatch.setenv("PRAXINO_CACHE", "/elsewhere")
-    assert cache_folder() == Path("/elsewhere")
-
-
-def test_a_download_is_checked_converted_and_kept(server: Any) -> None:
-    path = fetch(server.row())
-    assert path.parent == cache_folder()
-    assert path.suffix == ".safetensors"
-    found = load_file(path)
-    assert set(found) == set(TENSORS)
-    assert torch.equal(found["conv.weight"], TENSORS["conv.weight"])
-    assert fetch(server.row()) == path
-    assert server.requests == 1
-    assert [file.name for file in cache_folder().iterdir()] == [path.name]
-
-
-def test_a_replaced_file_is_refused(server: Any) -> None:
-    row = server.row()
-    server.content = pickled({"other": torch.zeros(1)})
-    with pytest.raises(ValueError, match=rf"published is {row.sha256_prefix}.*has been replaced"):
-        fetch(row)
-    assert not cache_folder().exists()
-
-
-def test_a_broken_download_is_told(server: Any) -> None:
-    row, server.declared = server.row(), 10**6
-    size = len(server.content)
-    with pytest.raises(EnvironmentFault, match=f"broke off at {size} of 1000000 bytes"):
-        fetch(row)
-
-
-def test_without_a_connection_the_way_out_is_told(
-    server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def offline(url: str, timeout: float) -> None:
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr(urllib.request, "urlopen", offline)
-    with pytest.raises(
-        EnvironmentFault,
-        match=r"Cannot download https://example\.org/net-.*no route to host\. .*pass its path",
-    ):
-        fetch(server.row())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Each model is a function; the table gives it a name for the command line and for checkpoints.
 """
 
+import contextlib
 import dataclasses
 import fnmatch
 import inspect
@@ -15,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from praxino.checked_json import checked
 from praxino.did_you_mean import did_you_mean
 from praxino.models.backbone_2d import LAYOUTS as FRAME_LAYOUTS
 from praxino.models.backbone_2d import imagenet_weights
@@ -69,6 +71,7 @@ __all__ = [
     "late_fusion_pool_resnet18",
     "list_models",
     "load_weights",
+    "option_types",
     "options_of",
     "published_weights",
     "r3d_18",
@@ -182,15 +185,19 @@ def create_model(
         **options: keyword arguments of the model's builder.
 
     Raises:
-        ValueError: no model or no weights of that name, or weights that do not fit.
+        ValueError: no model or no weights of that name, weights that do not fit, or an option that
+            is of the wrong type or out of range.
         TypeError: no option of that name.
         EnvironmentFault: published weights cannot be downloaded.
     """
     row = _row(name)
-    known = options_of(name)
-    for option in options:
+    known = option_types(name)
+    for option, value in options.items():
         if option not in known:
             raise TypeError(f"{name} has no option {option!r}.{did_you_mean(option, known)}")
+        options[option] = checked(known[option], value, name, option)
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes}.")
     if weights is not None:
         published = published_weights(name, **options)
         source = published.get(str(weights))
@@ -200,7 +207,12 @@ def create_model(
                 f"{name} has no weights {str(weights)!r}, and there is no such file.{hint}"
             )
     classes = {} if num_classes is None else {"num_classes": num_classes}
-    model = row.build(**classes, **options)
+    try:
+        model = row.build(**classes, **options)
+    except (RuntimeError, ArithmeticError) as error:  # a layer of no size, or of more than memory
+        reason = str(error).strip().partition("\n")[0]
+        said = ", ".join(f"{key}={value!r}" for key, value in (classes | options).items())
+        raise ValueError(f"{name} cannot be built with {said}: {reason}") from None
     if weights is not None:
         load_weights(model, name, source or Path(weights), keep_head=num_classes is None)
     return model
@@ -227,7 +239,8 @@ def load_weights(
     layout = source.layout if isinstance(source, Weights) else _layout_of(state, name, model)
     if layout is not None:
         state = _row(name).layouts[layout](state, model)
-    found = len(state["head.bias"]) if "head.bias" in state else None
+    bias = state.get("head.bias")
+    found = len(bias) if bias is not None and bias.ndim == 1 else None
     head: Any = model.head
     if found is not None and found != head.out_features:
         if keep_head:
@@ -255,7 +268,9 @@ def _layout_of(state: State, name: str, model: nn.Module) -> str | None:
     """The layout under which a file comes nearest to fitting; None: it has our own names."""
     candidates: dict[str | None, State] = {None: state}
     for layout, convert in _row(name).layouts.items():
-        candidates[layout] = convert(state, model)
+        # A file in another layout lacks names, or has shapes, that this conversion counts on.
+        with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, RuntimeError):
+            candidates[layout] = convert(state, model)
     return min(candidates, key=lambda layout: len(differences(model, candidates[layout])))
 
 
@@ -293,13 +308,20 @@ def published_weights(name: str, **options: Any) -> Mapping[str, Weights]:
 
 def options_of(name: str) -> list[str]:
     """Names of the options that `create_model(name, ...)` takes."""
-    names: list[str] = []
-    for parameter in inspect.signature(_row(name).build).parameters.values():
+    return list(option_types(name))
+
+
+def option_types(name: str) -> dict[str, Any]:
+    """The options that `create_model(name, ...)` takes, with their annotations."""
+    build = _row(name).build
+    hints = typing.get_type_hints(build)
+    kinds: dict[str, Any] = {}
+    for parameter in inspect.signature(build).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:  # annotated Unpack[SomeTypedDict]
-            names += typing.get_type_hints(typing.get_args(parameter.annotation)[0])
+            kinds |= typing.get_type_hints(typing.get_args(hints[parameter.name])[0])
         elif parameter.name != "num_classes":
-            names.append(parameter.name)
-    return names
+            kinds[parameter.name] = hints[parameter.name]
+    return kinds
 
 
 def _row(name: str) -> ModelRow:
