@@ -1,0 +1,454 @@
+"""The second backend: torchcodec and the system's FFmpeg decode; everything else stays as it is.
+
+Which frames a video has and when each is shown is read by PyAV, as for the default backend;
+torchcodec turns packets into pictures. Each picture is known by its own time stamp, which must be
+one of the table's, and its planes go through the same `Converter`: both backends give the same
+pixels wherever their decoders do.
+
+The gate is the same: container, codec and size are checked by PyAV before torchcodec sees a byte,
+and torchcodec is handed an open file, never a path. But its FFmpeg guesses the container from the
+content, and a file can begin as a video and be taken for a playlist; so FFmpeg is asked first what
+it takes the file for, and all but the container that PyAV read is refused.
+
+One limit is weaker: pictures that grow in mid-stream are refused after they were decoded.
+"""
+
+import ctypes
+import functools
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import dropwhile
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from praxino.errors import EnvironmentFault, VideoError
+from praxino.video.convert import Converter, check_size
+from praxino.video.decoder import CODECS, Decoder, Source, nothing_decodes
+from praxino.video.frame_table import FrameTable, scan
+from praxino.video.reader import Frame, Video
+
+if TYPE_CHECKING:
+    from torchcodec.decoders import RawFrame
+
+# Sound and text beside the pictures are not decoded, but FFmpeg looks into them when it opens a
+# file. PyAV is given a list of what it may look into; torchcodec cannot be.
+_BESIDE = (
+    *("aac", "mp2", "mp3", "ac3", "eac3", "opus", "vorbis", "flac", "alac", "amr_nb", "amr_wb"),
+    *("pcm_s16le", "pcm_s16be", "pcm_u8", "mov_text", "subrip", "ass", "webvtt"),
+)
+
+# Their decoders give nothing before a picture that needs no other, whatever the container calls a
+# key frame. With other codecs, only key frames that were decoded are believed.
+_WAIT_FOR_KEY_FRAME = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "prores", "dvvideo")
+
+# Decoding on from the present frame is cheaper than a seek when the key frame is this near.
+_SEEK_GAIN_FRAMES = 8
+
+# FFmpeg's numbers for what a frame's colours mean.
+_MATRICES = {
+    **{"gbr": 0, "bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7},
+    **{"ycgco": 8, "bt2020nc": 9, "bt2020c": 10},
+}
+_UNKNOWN_MATRIX, _UNKNOWN_RANGE = 2, 0
+_RANGES = {"tv": 1, "pc": 2}
+
+_NO_STAMP = -(2**62)  # FFmpeg's "no time stamp" is far below
+
+_LEAST_PROBE_BYTES, _MOST_PROBE_BYTES = 2**11, 2**20
+_PADDING_BYTES = 64
+_SURE = 25  # of 100; at or below, FFmpeg wants to see more of the file
+
+
+def why_not() -> str | None:
+    """Why torchcodec cannot be used here, in one line; None where it can."""
+    try:
+        import torchcodec
+    except ModuleNotFoundError as error:
+        if error.name == "torchcodec":
+            return "torchcodec is not installed"
+        return f"torchcodec does not load: {_condensed(str(error))}"
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"torchcodec does not load: {_condensed(str(error))}"
+    version = getattr(torchcodec, "__version__", "of unknown version")
+    try:
+        from torchcodec.decoders import Demuxer
+    except ImportError:
+        return f"torchcodec {version} is too old, 0.17 or later is needed"
+    try:
+        Demuxer(b"no video")
+    except (RuntimeError, ValueError) as error:
+        if getattr(torchcodec, "core_library_path", None) is None:
+            return f"torchcodec {version} does not load: {_condensed(str(error))}"
+    try:
+        _probe_function()
+    except (AttributeError, OSError) as error:
+        return f"torchcodec {version} does not let its FFmpeg be asked about files: {error}"
+    return None
+
+
+def _condensed(message: str) -> str:
+    """The line that matters in torchcodec's report on all versions of FFmpeg that it tried."""
+    reasons = re.findall(r"^\w*Error: (.+)$", message, flags=re.MULTILINE) or [message.strip()]
+    present = [reason for reason in reasons if not re.match(r"\S*av\w+\S*: cannot open", reason)]
+    if not present:
+        return "no shared libraries of FFmpeg 4 to 9 are found"
+    return present[-1].splitlines()[0] if present[-1] else "it gives no reason"
+
+
+class TorchcodecVideo(Video):
+    """A video whose pictures torchcodec decodes; `open_video(path, backend="torchcodec")` makes it.
+
+    Iterating scans the file first, unlike the default backend; pictures are not kept.
+
+    Args:
+        source: what `check_source` let through.
+        short_side: of the frames that come out, in pixels; None keeps the size.
+        threads: decoding threads.
+
+    Raises:
+        EnvironmentFault: torchcodec is not installed or does not load.
+        VideoError: as `open_video`, and `backend` for a file that only the default backend reads.
+    """
+
+    def __init__(self, source: Source, short_side: int | None, threads: int) -> None:
+        if (reason := why_not()) is not None:
+            raise EnvironmentFault(
+                f"{reason}. Install it with pip install 'praxino[torchcodec]' and FFmpeg 4 to 9 "
+                '(apt install ffmpeg), or leave backend="torchcodec" out.'
+            )
+        self._source, self._threads = source, threads
+        with closing(Decoder(source, threads)) as decoder:
+            first = next(decoder.frames(), None)
+            if first is None:
+                raise nothing_decodes(source.name)
+            _check_other_streams(source.name, decoder)
+            super().__init__(source.name, decoder.codec, source.container)
+            stream = decoder.stream
+            self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
+            self._frames_declared = decoder.declared_frames
+            self._profile = stream.codec_context.profile or ""
+            self._other_streams = decoder.other_streams
+            self._stream_index, self._video_streams = stream.index, decoder.video_streams
+            self._tick = float(decoder.tick)
+        self._convert = Converter(source.name, first, short_side)
+        self._size, self._rotation = self._convert.size, self._convert.rotation
+        self._pixel_format = first.format.name
+        self._first: av.VideoFrame = first
+        self._table: FrameTable | None = None
+        self._index_of: dict[int, int] = {}
+        self._closed = False
+        self._pictures = self._open(self._threads)
+        self._start()
+
+    def _open(self, threads: int) -> "_Pictures":
+        return _Pictures(self._source, self._stream_index, self._codec, threads)
+
+    def _scanned(self) -> FrameTable:
+        if self._closed:
+            raise ValueError(f"{self.name} is closed. Read it inside its with block.")
+        if self._table is None:
+            table = scan(self._source, self._first, self._threads)
+            table.kept = None  # PyAV's pictures
+            self._index_of = self._stamps(table)
+            self._table = table
+        return self._table
+
+    def _stamps(self, table: FrameTable) -> dict[int, int]:
+        """Index by the time stamp with which torchcodec's pictures come, in ticks."""
+        if self._container == "avi":
+            # Its pictures have no times, only slots, which `table.seconds` counts from the first.
+            slots = np.rint(table.seconds / self._tick).astype(int) + (self._first.dts or 0)
+            return {slot: index for index, slot in enumerate(slots.tolist())}
+        if not table.ticks:
+            raise _not_by_torchcodec(
+                self.name, "two of its frames have the same time stamp, or one has none"
+            )
+        return {ticks: index for index, ticks in enumerate(table.ticks)}
+
+    def _problems(self, table: FrameTable) -> list[str]:
+        problems = list(table.problems)
+        if table.expected is not None and table.expected > len(self):
+            problems.append(f"cut short: {len(self)} of {table.expected} frames are there")
+        if self._lost:
+            problems.append(f"{len(self._lost)} of {len(self)} frames do not decode")
+        if self._video_streams > 1:
+            problems.append(f"has {self._video_streams} video streams; the first is read")
+        if self._convert.problem:
+            problems.append(self._convert.problem)
+        return problems
+
+    def __iter__(self) -> Iterator[Frame]:
+        seconds = self._scanned().seconds
+        lost: list[int] = []
+        coming = 0
+        for index, picture in self._from_start():
+            lost.extend(range(coming, index))
+            coming = index + 1
+            yield Frame(self._to_pixels(picture), float(seconds[index]), index)
+        self._note_lost([*lost, *range(coming, len(self))])
+
+    def close(self) -> None:
+        """Give back memory, decoding threads and the file."""
+        self._closed = True
+        self._pictures.close()
+        self._current, self._table = None, None
+
+    def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
+        shown = self._on_screen(index)
+        picture = self._find(shown)
+        if picture is None and self._lost is None:
+            # A packet does not decode: find all of these at once, by decoding from the start.
+            found = {index for index, _ in self._from_start()}
+            self._note_lost([index for index in range(len(self)) if index not in found])
+            self._threads = 1  # several give up at the last packets when one of these is damaged
+            self._reopen()
+            shown = self._on_screen(index)
+            picture = self._find(shown)
+        if picture is None:
+            raise VideoError(
+                self.name,
+                f"is damaged: frame {shown} does not decode the same way twice. "
+                "Write it anew with ffmpeg -i.",
+                code="damaged",
+            )
+        return shown, self._to_pixels(picture)
+
+    def _on_screen(self, index: int) -> int:
+        """The frame that a player shows in the time of this one."""
+        lost = self._lost or frozenset()
+        while index in lost and index > 0:
+            index -= 1
+        return index
+
+    def _note_lost(self, lost: list[int]) -> None:
+        if lost and lost[0] == 0:
+            raise _not_by_torchcodec(self.name, "no picture comes with the time of its first frame")
+        self._lost = frozenset(lost)
+
+    def _from_start(self) -> Iterator[tuple[int, "RawFrame"]]:
+        """All pictures that decode, with their index; the end with one thread where it is lost."""
+        last = -1
+        for threads in dict.fromkeys((self._threads, 1)):
+            with closing(self._open(threads)) as pictures:
+                for index, picture in self._numbered(pictures):
+                    if index > last:
+                        yield index, picture
+                        last = index
+            if last == len(self) - 1:
+                break
+
+    def _find(self, index: int) -> "RawFrame | None":
+        """The picture of this frame, by the shortest way that leads to it; None if it is lost."""
+        table = self._scanned()
+        keys = table.key_frames if self._can_seek(table) else table.key_frames[:0]
+        before = int(np.searchsorted(keys, index, side="right"))  # key frames up to this one
+        if self._place == index and self._current is not None:
+            return self._current
+        near = before == 0 or keys[before - 1] <= self._place + _SEEK_GAIN_FRAMES
+        if self._place < index and near and (picture := self._run_to(index)) is not None:
+            return picture
+        # One key frame back, then two, four: containers call pictures key frames that are none.
+        step = 1
+        while step <= before and keys[before - step] > _SEEK_GAIN_FRAMES:
+            key = int(keys[before - step])
+            self._pictures.seek(table.ticks[key] * self._tick)
+            self._start(key)
+            if (picture := self._run_to(index)) is not None:
+                return picture
+            step *= 2
+        self._reopen()
+        return self._run_to(index)
+
+    def _can_seek(self, table: FrameTable) -> bool:
+        seen = not table.by_packets  # key frames that were decoded, not only declared
+        return self._container != "avi" and (seen or self._codec in _WAIT_FOR_KEY_FRAME)
+
+    def _run_to(self, index: int) -> "RawFrame | None":
+        while self._place < index and (coming := next(self._coming, None)) is not None:
+            self._place, self._current = coming
+        return self._current if self._place == index else None
+
+    def _reopen(self) -> None:
+        self._pictures.close()
+        self._pictures = self._open(self._threads)
+        self._start()
+
+    def _start(self, key: int | None = None) -> None:
+        """Note that pictures come from the start, or from a key frame that was sought."""
+        self._place, self._current = -1, None
+        self._coming = self._numbered(self._pictures)
+        if key is not None:
+            # What comes before a key frame may lack the pictures it refers to.
+            self._coming = dropwhile(lambda numbered: numbered[0] != key, self._coming)
+
+    def _numbered(self, pictures: "_Pictures") -> Iterator[tuple[int, "RawFrame"]]:
+        """The pictures from here on that are frames of the table, in its order, with their index.
+
+        Out of damaged packets a decoder may make a picture twice, or one with a time of its own.
+        """
+        previous = -1
+        for picture in pictures:
+            ticks = round(picture.pts_seconds / self._tick)
+            # In AVI, the last one leaves a decoder that reorders pictures without a slot.
+            index = previous + 1 if ticks < _NO_STAMP else self._index_of.get(ticks, -1)
+            if previous < index < len(self):
+                yield index, picture
+                previous = index
+
+    def _to_pixels(self, picture: "RawFrame") -> NDArray[np.uint8]:
+        check_size(self.name, picture.width, picture.height)
+        try:
+            return self._convert(_to_pyav(picture))
+        except (RuntimeError, NotImplementedError) as error:
+            raise _not_by_torchcodec(
+                self.name, f"its pictures are not given away ({error})"
+            ) from None
+
+
+class _Pictures:
+    """One pass of torchcodec over a video: pictures in the order of display, and seeking.
+
+    Args:
+        source: what `check_source` let through.
+        stream: number of the video's stream in the file.
+        codec: that it has for PyAV.
+        threads: decoding threads.
+    """
+
+    def __init__(self, source: Source, stream: int, codec: str, threads: int) -> None:
+        from torchcodec.decoders import Demuxer
+
+        self._file = source.open()
+        try:
+            container = _container_for_torchcodec(self._file)
+            if source.container not in container.split(","):
+                raise _not_by_torchcodec(
+                    source.name, f"its FFmpeg takes it for {container or 'no video'}"
+                )
+            self._demuxer = Demuxer(self._file, streams=stream)
+            found = self._demuxer.streams[0].metadata.codec
+            if found != codec:
+                raise _not_by_torchcodec(source.name, f"its FFmpeg finds {found} for {codec}")
+            self._decoder = self._demuxer.streams[0].make_decoder("cpu", num_ffmpeg_threads=threads)
+        except (RuntimeError, OSError) as error:
+            self._file.close()
+            raise _not_by_torchcodec(source.name, _condensed(str(error))) from None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __iter__(self) -> Iterator["RawFrame"]:
+        packets = iter(self._demuxer)
+        while True:
+            try:
+                packet = next(packets, None)
+            except RuntimeError:  # the file cannot be read on from here
+                packet = None
+            if packet is None:
+                yield from self._decoder.drain()
+                return
+            try:
+                decoded = self._decoder.decode(packet)
+            except RuntimeError:  # a damaged packet
+                continue
+            yield from decoded
+
+    def seek(self, seconds: float) -> None:
+        """Go to the last key frame at or before this time, as far as the container can tell."""
+        try:
+            self._demuxer.seek(seconds)
+        except RuntimeError:
+            return  # then the pictures that come are not those that were sought
+        self._decoder.reset()
+
+    def close(self) -> None:
+        """Give back memory, threads and the file."""
+        del self._decoder, self._demuxer
+        self._file.close()
+
+
+def _not_by_torchcodec(name: str, why: str) -> VideoError:
+    return VideoError(
+        name,
+        f"cannot be read by torchcodec: {why}. The default backend reads it: leave "
+        'backend="torchcodec" out.',
+        code="backend",
+    )
+
+
+def _check_other_streams(name: str, decoder: Decoder) -> None:
+    unknown = set(decoder.codecs).difference(CODECS, _BESIDE)
+    if unknown:
+        raise _not_by_torchcodec(
+            name, f"it would also look into a stream of {min(unknown)}, which is not on the list"
+        )
+
+
+def _to_pyav(picture: "RawFrame") -> av.VideoFrame:
+    """A copy of the picture that PyAV can convert."""
+    frame = av.VideoFrame(picture.width, picture.height, picture.pixel_format)
+    frame.colorspace = _MATRICES.get(picture.color_space, _UNKNOWN_MATRIX)
+    frame.color_range = _RANGES.get(picture.color_range, _UNKNOWN_RANGE)
+    components = [samples.numpy() for samples in picture.planes]
+    places = [component.plane for component in frame.format.components]
+    for number, plane in enumerate(frame.planes):
+        # Red, green and blue of one pixel may lie side by side in one plane.
+        side_by_side = sorted(
+            (samples for samples, place in zip(components, places, strict=True) if place == number),
+            key=lambda samples: samples.ctypes.data,
+        )
+        height, width = side_by_side[0].shape
+        rows = np.frombuffer(plane, side_by_side[0].dtype).reshape(plane.height, -1)
+        pixels = rows[:, : width * len(side_by_side)].reshape(height, width, len(side_by_side))
+        for offset, samples in enumerate(side_by_side):
+            if samples.strides[1] != len(side_by_side) * samples.itemsize:
+                raise NotImplementedError(f"{picture.pixel_format} has gaps between its samples")
+            pixels[:, :, offset] = samples
+    return frame
+
+
+class _ProbeData(ctypes.Structure):
+    """FFmpeg's AVProbeData."""
+
+    _fields_ = (
+        ("filename", ctypes.c_char_p),
+        ("buffer", ctypes.c_char_p),
+        ("size", ctypes.c_int),
+        ("mime_type", ctypes.c_char_p),
+    )
+
+
+@functools.cache
+def _probe_function() -> Callable[..., "ctypes._Pointer[ctypes.c_char_p]"]:
+    import torchcodec
+
+    # A symbol is also looked for in the libraries that this one is linked to.
+    function = ctypes.CDLL(torchcodec.core_library_path).av_probe_input_format2
+    function.restype = ctypes.POINTER(ctypes.c_char_p)  # AVInputFormat begins with its name
+    function.argtypes = [ctypes.POINTER(_ProbeData), ctypes.c_int, ctypes.POINTER(ctypes.c_int)]
+    return function
+
+
+def _container_for_torchcodec(file: io.IOBase) -> str:
+    """What torchcodec's FFmpeg takes an open file for: names of containers, empty for no video.
+
+    The file is looked at as FFmpeg does when it opens one: at more and more of it, until it is
+    sure.
+    """
+    size, content = _LEAST_PROBE_BYTES, b""
+    while True:
+        file.seek(0)
+        content = file.read(size)
+        at_end = len(content) < size or size >= _MOST_PROBE_BYTES
+        score = ctypes.c_int(0 if at_end else _SURE)
+        data = _ProbeData(b"", content + bytes(_PADDING_BYTES), len(content), None)
+        found = _probe_function()(ctypes.byref(data), 1, ctypes.byref(score))
+        if found or at_end:
+            file.seek(0)
+            return found[0].decode() if found else ""
+        size *= 2
