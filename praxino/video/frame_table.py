@@ -17,6 +17,7 @@ two pictures, leaves a legal, shorter video, and nobody can know.
 """
 
 import math
+from array import array
 from bisect import bisect_left, insort
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -59,16 +60,24 @@ class FrameTable:
     last_seconds: float
     expected: int | None = None
     problems: list[str] = field(default_factory=list)
-    ticks: list[int] = field(default_factory=list)
+    ticks: "array[int]" = field(default_factory=lambda: array("q"))
     key_frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     by_packets: bool = False
     kept: list[av.VideoFrame] | None = None
     patched: frozenset[int] = frozenset()
-    index_of: dict[int | None, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.index_of = {ticks: index for index, ticks in enumerate(self.ticks)}
+        # Not a dictionary, which would take 100 bytes for each frame of a day's recording.
+        self._order = np.argsort(self.ticks, kind="stable")
+        self._sorted = array("q", np.asarray(self.ticks)[self._order].tobytes())
         self.seconds.flags.writeable = False
+
+    def index_of(self, ticks: int | None) -> int | None:
+        """The frame that leaves the decoder with this time stamp; None where there is none."""
+        place = len(self._sorted) if ticks is None else bisect_left(self._sorted, ticks)
+        if place == len(self._sorted) or self._sorted[place] != ticks:
+            return None
+        return int(self._order[place])
 
 
 class Clock:
@@ -210,9 +219,7 @@ def _scan_packets(
     decoder: Decoder, first: av.VideoFrame, structure_problems: list[str]
 ) -> FrameTable | None:
     """Count packets; None where their time stamps cannot be trusted."""
-    times: list[int] = []
-    keys: list[int] = []
-    durations: dict[int, int] = {}
+    times, durations, keys = array("q"), array("q"), array("q")
     count, previous = 0, None
     for packet in decoder.packets():
         count += 1
@@ -225,20 +232,21 @@ def _scan_packets(
         if packet.is_discard:  # an edit list hides it; the decoder drops it
             continue
         times.append(packet.pts)
-        durations[packet.pts] = packet.duration or 0
+        durations.append(packet.duration or 0)
         if packet.is_keyframe:
             keys.append(packet.pts)
-    if len(durations) != len(times) or first.pts not in durations:
+    order = np.argsort(times, kind="stable")
+    stamps = np.asarray(times)[order]
+    skipped = bisect_left(stamps, first.pts) if first.pts is not None else len(stamps)
+    if (np.diff(stamps) == 0).any() or first.pts not in stamps[skipped : skipped + 1]:
         return None
     clock = Clock(decoder, first)
     problems = list(structure_problems)
-    times.sort()
-    skipped = bisect_left(times, first.pts)
     if skipped:
         problems.append(f"the first {skipped} pictures have no key frame to decode them from")
-    times = times[skipped:]
-    seconds = np.array([clock.of_ticks(ticks) for ticks in times])
-    last_seconds = durations[times[-1]] * float(decoder.tick)
+    last_seconds = durations[order[-1]] * float(decoder.tick)
+    times = array("q", stamps[skipped:].tobytes())
+    seconds = np.fromiter((clock.of_ticks(ticks) for ticks in times), np.float64, len(times))
     if not last_seconds:
         last_seconds = _usual_gap(seconds, float(clock.period))
     if decoder.corrupt_packets:
@@ -311,7 +319,7 @@ def _scan_by_decoding(
         last_seconds,
         expected,
         problems,
-        ticks=ticks if known else [],
+        ticks=array("q", ticks if known else []),
         key_frames=np.array(keys if known else [], dtype=np.int64),
         kept=kept,
         patched=frozenset(patched),

@@ -480,7 +480,7 @@ class FileVideo(Video):
     def _find_lost(self) -> frozenset[int]:
         table = self._scanned()
         with closing(Decoder(self._source, self._threads)) as decoder:
-            found = {table.index_of.get(frame.pts) for frame in decoder.frames()}
+            found = {table.index_of(frame.pts) for frame in decoder.frames()}
         return frozenset(index for index in range(len(self)) if index not in found)
 
     def _find(self, index: int) -> av.VideoFrame | None:
@@ -512,10 +512,11 @@ class FileVideo(Video):
         self._start()
         # What comes before a real key frame lacks the pictures it refers to.
         while (frame := self._advance()) is not None:
-            if frame.key_frame and frame.pts in table.index_of:
-                self._place = table.index_of[frame.pts]
+            place = table.index_of(frame.pts) if frame.key_frame else None
+            if place is not None:
+                self._place = place
                 self._note_damage(frame)
-                return self._run_to(index) if self._place <= index else None
+                return self._run_to(index) if place <= index else None
         return None
 
     def _run_to(self, index: int) -> av.VideoFrame | None:
@@ -524,8 +525,8 @@ class FileVideo(Video):
         while self._place < index and (frame := self._advance()) is not None:
             if not table.ticks:
                 self._place += 1
-            elif frame.pts in table.index_of:
-                self._place = table.index_of[frame.pts]
+            elif (place := table.index_of(frame.pts)) is not None:
+                self._place = place
             self._note_damage(frame)
         return self._current if self._place == index else None
 
