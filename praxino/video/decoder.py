@@ -246,6 +246,9 @@ class Decoder:
             context.thread_type = "AUTO"
             context.thread_count = threads
             context.options = {"max_pixels": str(MAX_PIXELS)}
+            if self.codec == "mjpeg":
+                # Else the part of a JPEG that does not decode shows what happens to be in memory.
+                context.options |= {"err_detect": "explode"}
         except BaseException:
             self.close()
             raise
