@@ -49,6 +49,9 @@ KINDS: dict[str, Kind] = {
     "h264.flv": Kind("libx264", _H264),
     "mpeg2.mpg": Kind("mpeg2video", {"g": "15", "bf": "2", "b": "400000"}),
     "vp8.ogv": Kind("libvpx", {"g": "15", "deadline": "realtime", "b": "400000"}),
+    "hevc.mp4": Kind("libx265", {"crf": "22", "x265-params": "keyint=15:log-level=none:pools=1"}),
+    "prores.mov": Kind("prores_ks", {}, "yuv422p10le"),
+    "huffyuv.avi": Kind("huffyuv", {}, "yuv422p"),
     "frames.gif": Kind("gif", {}, "rgb8"),
 }
 
@@ -234,7 +237,7 @@ def _take_out_packets(content: bytes, rng: np.random.Generator) -> bytes:
         copies, total = io.BytesIO(), 0
         # FFmpeg reads Ogg, GIF and MPEG-PS by these names too; for MOV it names a list.
         name = {"matroska,webm": "matroska"}.get(source.format.name, source.format.name)
-        name = "mp4" if "mp4" in name.split(",") else name
+        name = "mov" if "mov" in name.split(",") else name
         first, count = int(rng.integers(1, FRAMES - 12)), int(rng.integers(1, 11))
         with av.open(copies, "w", format=name, options={"fflags": "+bitexact"}) as target:
             outputs = {

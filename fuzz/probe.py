@@ -11,7 +11,7 @@ Each file is read by every road that praxino has, in a child process with limits
     told       fewer came, and info.problems says what is wrong without a count
     failed     VideoError
     SILENT     fewer came and nothing was said
-    DIFFERENT  two roads gave different pictures for one frame
+    DIFFERENT  two roads gave different pictures for one frame and nothing was said
     WRONG      an exception that is no VideoError
     CRASH, HANG, OOM
 
@@ -161,16 +161,15 @@ def judge(content: bytes, frames: int, intact: dict[str, str] | None = None) -> 
         return result
     for road in child.results:
         outcome, detail = _judge_road(road, frames)
-        result.frames = min(len(road.get("hashes", ())), result.frames or sys.maxsize)
+        came = len(road.get("hashes", ()))
+        result.frames = came if result.frames is None else min(came, result.frames)
         result.expected = road.get("expected", result.expected)
         if OUTCOMES.index(outcome) >= OUTCOMES.index(result.outcome):
             result.outcome, result.detail = outcome, f"{road['road']}: {detail}"
-    if difference := _difference(child.results):
-        if result.outcome not in FINDS:
+    if result.outcome == "ok" and not any(road["problems"] for road in child.results):
+        if difference := _difference(child.results):
             result.outcome, result.detail = "DIFFERENT", difference
-    elif result.outcome == "ok" and intact is not None:
-        unsaid = not any(road["problems"] for road in child.results)
-        result.unsaid_changes = unsaid and child.results[0]["hashes"] != intact
+        result.unsaid_changes = intact is not None and child.results[0]["hashes"] != intact
     return result
 
 
