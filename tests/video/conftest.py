@@ -169,7 +169,7 @@ KINDS = {
     "hevc_intra_refresh.mp4": Kind(
         "libx265", _x265("keyint=40:intra-refresh=1:ref=1:bframes=0:scenecut=0")
     ),
-    "vp8.webm": Kind("libvpx", {"auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "5"}),
+    "vp8.webm": Kind("libvpx", {"auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "8"}),
     "vp9_uneven.webm": Kind(
         "libvpx-vp9",
         {"auto-alt-ref": "1", "lag-in-frames": "25", "g": "60", "cpu-used": "5", "crf": "30"},
