@@ -312,6 +312,9 @@ def _scan_by_decoding(
         expected: int | None = max(len(stamps), decoder.pictures_seen) + missing
     else:
         expected = _expected(decoder, times, last_seconds, problems)
+        if decoder.counts_by_packets and (silent := decoder.packets_seen - len(stamps)) > 0:
+            problems.append(f"{silent} packets give no picture")
+            expected = max(expected or 0, len(stamps) + silent)
     ticks = [stamp for stamp in stamps if stamp is not None]
     known = len(set(ticks)) == len(stamps)
     return FrameTable(
