@@ -31,7 +31,7 @@ class Kind:
     sound: str = ""  # name of an audio codec
 
 
-_H264 = {"g": "15", "bf": "2", "crf": "17", "threads": "1"}
+_H264 = {"crf": "17", "threads": "1", "x264-params": "keyint=15:bframes=2:b-adapt=0:scenecut=0"}
 _FRAGMENTS = (("movflags", "frag_keyframe+empty_moov+default_base_moof"),)
 
 KINDS: dict[str, Kind] = {
@@ -245,9 +245,13 @@ def _take_out_packets(content: bytes, rng: np.random.Generator) -> bytes:
                 for stream in source.streams
                 if stream.type in ("video", "audio")
             }
-            for packet in source.demux(*source.streams.video, *source.streams.audio):
-                if packet.dts is None:
-                    continue
+            packets = [
+                packet
+                for packet in source.demux(*source.streams.video, *source.streams.audio)
+                if packet.size  # not PyAV's own, which mark the end
+            ]
+            _fill_decode_times([packet for packet in packets if packet.stream == picture])
+            for packet in packets:
                 if packet.stream.index == picture.index:
                     total += 1
                     if first < total <= first + count:
@@ -255,6 +259,14 @@ def _take_out_packets(content: bytes, rng: np.random.Generator) -> bytes:
                 packet.stream = outputs[packet.stream.index]
                 target.mux(packet)
     return copies.getvalue()
+
+
+def _fill_decode_times(packets: list[av.Packet]) -> None:
+    """Matroska holds none, and FFmpeg cannot guess those of the first pictures."""
+    missing = [packet for packet in packets if packet.dts is None]
+    known = next(packet.dts for packet in packets if packet.dts is not None)
+    for place, packet in enumerate(missing):
+        packet.dts = known - len(missing) + place
 
 
 def not_videos() -> dict[str, bytes]:
