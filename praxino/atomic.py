@@ -8,6 +8,8 @@ from pathlib import Path
 
 from praxino.errors import EnvironmentFault
 
+PART = ".part-"  # how the name of a file begins that is not yet whole
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -25,31 +27,43 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "not a regular file"
         raise ValueError(f"Cannot write {path}: it is {kind}. Name another file.")
-    try:
+    with disk_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Short, because a name may already be as long as the system allows.
-        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix[:16], dir=path.parent)
-    except OSError as error:
-        raise _fault(path, error) from None
-    os.close(handle)
-    temporary = Path(name)
+        handle, name = tempfile.mkstemp(prefix=PART, suffix=path.suffix[:16], dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            # mkstemp makes private files; a result is as readable as any other the user makes.
+            os.chmod(temporary, 0o666 & ~_umask())
+            fsync(temporary)
+            os.replace(temporary, path)
+            fsync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Say in one line why `path` cannot be written.
+
+    Raises:
+        EnvironmentFault: the disk is full, fails, or the folder cannot be written to.
+    """
     try:
-        yield temporary
-        # mkstemp makes private files; a result is as readable as any other file the user makes.
-        os.chmod(temporary, 0o666 & ~_umask())
-        _fsync(temporary)
-        os.replace(temporary, path)
-        _fsync(path.parent)
+        yield
     except OSError as error:
-        raise _fault(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise EnvironmentFault(
+            f"Cannot write {path}: {error.strerror or error}. Free some space or name another "
+            f"folder."
+        ) from None
 
 
-def _fault(path: Path, error: OSError) -> EnvironmentFault:
-    return EnvironmentFault(
-        f"Cannot write {path}: {error.strerror or error}. Free some space or name another folder."
-    )
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed process left half written in a folder that nobody else writes to."""
+    for left_over in folder.glob(f"{PART}*"):
+        left_over.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -59,7 +73,8 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk itself."""
     if path.is_dir() and os.name == "nt":
         return  # Windows opens no folders
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from praxino.checkpoint import find_checkpoint, load_model, weights_hash
-from praxino.datasets.clips import TestViews, Views, example_name, leave_signals_to_the_loop
+from praxino.datasets.clips import TestViews, Views, example_name
 from praxino.datasets.manifest import Manifest
 from praxino.datasets.source import open_source
+from praxino.datasets.workers import STALL_SECONDS, WatchedLoader
 from praxino.devices import choose_device, default_workers
 from praxino.ledger import Ledger
 from praxino.metrics import classification
@@ -55,6 +55,7 @@ def evaluate(
     batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
+    stall_seconds: float = STALL_SECONDS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure a trained model on labelled videos.
@@ -72,6 +73,7 @@ def evaluate(
         batch_size: views in one pass through the model; None: 8 on a CPU, 64 on a GPU.
         workers: loader processes; None: as many as there are spare cores.
         device: `cpu`, `cuda`; None: the GPU if there is one.
+        stall_seconds: a loader process that reads one video for longer than this hangs.
         progress: called with (videos done, videos in all).
 
     Returns:
@@ -79,6 +81,7 @@ def evaluate(
 
     Raises:
         ValueError: no video in the split, classes the model does not know, or unknown crops.
+        EnvironmentFault: a loader process died or hangs.
     """
     checkpoint = None
     if not isinstance(model, nn.Module):
@@ -111,6 +114,7 @@ def evaluate(
         batch_size=batch_size,
         workers=workers,
         device=device,
+        stall_seconds=stall_seconds,
         progress=progress,
     )
     card = getattr(model, "card", None)
@@ -143,18 +147,23 @@ def score_videos(
     batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
+    stall_seconds: float = STALL_SECONDS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """Classify every view of every video; each video is decoded once."""
+    """Classify every view of every video; each video is decoded once.
+
+    Raises:
+        EnvironmentFault: a loader process died, or was at one video for over `stall_seconds`.
+    """
     spec = spec_of(model)
     where = choose_device(device)
     batch = batch_size or (8 if where.type == "cpu" else 64)
-    loader = DataLoader(
+    watched = WatchedLoader(
         TestViews(manifest, spec, clips=clips, crops=crops),
+        lambda row: example_name(manifest.rows[row]),
+        workers=default_workers() if workers is None else workers,
+        stall_seconds=stall_seconds,
         batch_size=None,
-        num_workers=default_workers() if workers is None else workers,
-        worker_init_fn=leave_signals_to_the_loop,
-        generator=torch.Generator(),  # leaves the global one, which training uses, alone
     )
     was_training = model.training
     model.to(where).eval()
@@ -162,30 +171,31 @@ def score_videos(
     scores: list[NDArray[np.float64] | None] = []
     labels = []
     mirrored = FlipPairs.from_names(manifest.classes).labels_after(manifest.classes)
-    for example, probabilities in _classified(model, loader, where, batch):
-        name = example_name(manifest.rows[example.row])
-        if example.error is not None:
-            ledger.failed(name, example.error)
-        elif example.short is not None:
-            ledger.partial(name, *example.short)
-        else:
-            ledger.ok(name)
-        if probabilities is None:
-            scores.append(None)
-        else:
-            views = probabilities.reshape(clips, crops, -1)
-            if crops == 10:  # the last five are mirrored, where "left" means "right"
-                views[:, 5:] = views[:, 5:, mirrored]
-            scores.append(views)
-        labels.append(example.label)
-        if progress is not None:
-            progress(len(scores), len(manifest))
+    with watched as loader:
+        for example, probabilities in _classified(model, loader, where, batch):
+            name = example_name(manifest.rows[example.row])
+            if example.error is not None:
+                ledger.failed(name, example.error)
+            elif example.short is not None:
+                ledger.partial(name, *example.short)
+            else:
+                ledger.ok(name)
+            if probabilities is None:
+                scores.append(None)
+            else:
+                views = probabilities.reshape(clips, crops, -1)
+                if crops == 10:  # the last five are mirrored, where "left" means "right"
+                    views[:, 5:] = views[:, 5:, mirrored]
+                scores.append(views)
+            labels.append(example.label)
+            if progress is not None:
+                progress(len(scores), len(manifest))
     model.train(was_training)
     return Scores(scores, np.array(labels, dtype=np.int64), ledger)
 
 
 def _classified(
-    model: nn.Module, loader: DataLoader[Views], device: torch.device, batch_size: int
+    model: nn.Module, loader: WatchedLoader[Views], device: torch.device, batch_size: int
 ) -> Iterator[tuple[Views, NDArray[np.float64] | None]]:
     """Pair each video with its `(V, K)` probabilities; small videos share a pass."""
     waiting: list[Views] = []

@@ -85,6 +85,8 @@ class DataConfig:
         limit_per_class: use only so many training videos of each class; None: all.
         skip_bad: leave out videos that cannot be read, and count them; otherwise they stop the run.
         workers: loader processes; None: one for each core but one, at most 8.
+        stall_seconds: a loader process that reads one clip for longer than this hangs, which stops
+            the run.
     """
 
     source: str = ""
@@ -94,9 +96,10 @@ class DataConfig:
     limit_per_class: int | None = None
     skip_bad: bool = False
     workers: int | None = None
+    stall_seconds: float = 50.0
 
     def __post_init__(self) -> None:
-        _check(self, above=0, val_fraction=1, limit_per_class=None)
+        _check(self, above=0, val_fraction=1, limit_per_class=None, stall_seconds=None)
         _check(self, least=0, workers=None)
 
 

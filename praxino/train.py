@@ -1,21 +1,18 @@
 """A recipe in, a run folder out. `train` is the whole loop, from top to bottom.
 
 The run folder: `config.json` (the settings), `best.safetensors` and `last.safetensors` (models),
-`manifest.parquet` (the videos and their splits),
-`state/` (what a resumed run needs), `metrics.jsonl` (a line per epoch), `events...` (TensorBoard),
-`training_items.jsonl` (one line per training video), and what `evaluate` saves, for the best epoch
-on the validation split. Resuming gives the same numbers as never having stopped, bit for bit on a
-CPU.
+`manifest.parquet` (the videos and their splits; `video_sizes.json` and `SHA256SUMS` tell whether
+anything has changed), `state/` (what a resumed run needs), `metrics.jsonl` (a line per epoch),
+`events...` (TensorBoard), `training_items.jsonl` (one line per training video), and what `evaluate`
+saves, for the best epoch on the validation split. Resuming gives the same numbers as never having
+stopped, bit for bit on a CPU.
 """
 
 import dataclasses
 import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,45 +23,29 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader
-from torch.utils.tensorboard import SummaryWriter
+from torch.utils.data import BatchSampler
 
-from praxino import __version__, checkpoint, training_state
-from praxino.atomic import write_text
+from praxino import __version__, checkpoint, resuming, training_state
+from praxino.atomic import remove_parts, write_text
 from praxino.checkpoint import BEST, LAST, Card
-from praxino.datasets.clips import (
-    Clip,
-    EpochOrder,
-    TrainingClips,
-    example_name,
-    leave_signals_to_the_loop,
-)
+from praxino.curves import Curves, cut_back
+from praxino.datasets.clips import Clip, EpochOrder, TrainingClips, example_name
 from praxino.datasets.manifest import Manifest
 from praxino.datasets.source import open_source, root_of
 from praxino.datasets.splits import check_leakage, hold_out
+from praxino.datasets.workers import LoaderFault, WatchedLoader
 from praxino.devices import default_device, default_workers
 from praxino.did_you_mean import did_you_mean
-from praxino.errors import VideoError
+from praxino.errors import Stopped, VideoError
 from praxino.evaluate import evaluate, score_videos, summarise
 from praxino.ledger import Ledger
 from praxino.models import create_model, published_weights
-from praxino.recipe import ClipConfig, TrainConfig, from_json, to_json
+from praxino.recipe import ClipConfig, TrainConfig
 from praxino.report import write_report
-from praxino.training_state import Progress
+from praxino.run_lock import run_lock
+from praxino.stop_signals import StopSignals, stop_signals
+from praxino.training_state import Epoch, Progress, World
 from praxino.video.clip_spec import ClipSpec
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to; the line of `metrics.jsonl`."""
-
-    epoch: int
-    step: int
-    lr: float
-    train_loss: float
-    train_hit_at_1: float
-    val_loss: float | None = None
-    val_hit_at_1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,19 +81,38 @@ def train(
         ValueError: no videos, unknown names, a folder in use, or settings changed on resuming.
         VideoError: a video cannot be read and `data.skip_bad` is off.
         FloatingPointError: the loss is not a number; names the videos of the batch.
-        KeyboardInterrupt: interrupted; the state was saved first.
+        EnvironmentFault: the disk is full, or a loader process died or hangs.
+        Stopped: Ctrl-C, SIGTERM and their kin; the state was saved first.
     """
-    run, listener = Path(run), listener or Listener()
+    run = Path(run)
+    with stop_signals() as stop, run_lock(run) as warning:
+        listener = listener or Listener()
+        if warning is not None:
+            listener.said(warning)
+        _train(config, run, resume, listener, stop)
+    return run
+
+
+def _train(
+    config: TrainConfig, run: Path, resume: bool, listener: Listener, stop: StopSignals
+) -> None:
     if resume:
-        config = _saved_config(run, config)
+        config = resuming.settings(run, config)
+        if resuming.never_began(run):
+            listener.said(f"The run in {run} was stopped before its first step; it begins again.")
+            resume = False
     elif training_state.has_state(run) or (run / LAST).exists():
         raise ValueError(f"{run} already holds a run. Resume it with --resume, or name another.")
+    for folder in (run, run / "state"):
+        remove_parts(folder)
     torch.manual_seed(config.seed)
 
     # --- data
     if resume:  # the very rows that it was started with, whatever has happened to the source
         root = root_of(config.data.source, config.data.videos)
-        everything = Manifest.read(run / "manifest.parquet", root=root)
+        everything = Manifest.read(run / resuming.MANIFEST, root=root)
+        for line in resuming.changes_of_videos(run, everything, config):
+            listener.said(line)
     else:
         everything = open_source(config.data.source, root=config.data.videos)
         if config.data.val_split:
@@ -149,39 +149,42 @@ def train(
     model.to(accelerator.device)
     network, optimizer = accelerator.prepare(model, optimizer)
 
+    # --- where we stand
+    if resume:
+        progress, world, lines = training_state.load_state(run, model, optimizer)
+        for line in [*lines, *resuming.changes_of_world(world, World.here(model))]:
+            listener.said(line)
+        if progress.history and not progress.step_in_epoch:  # whatever has become of it
+            card = _card(config, model, progress.history[-1], train_set, progress)
+            checkpoint.save_model(run / LAST, model, card)
+        listener.said(f"Resuming at epoch {progress.epoch + 1}, step {progress.step}.")
+    else:
+        batch_size = config.batch_size or (32 if accelerator.device.type == "cuda" else 8)
+        batch_size = min(batch_size, len(train_set) * config.clips_per_video)
+        progress = Progress(batch_size=batch_size)
+        resuming.write_inputs(run, config, everything)
+        training_state.save_state(run, model, optimizer, progress)
+    for line in cut_back(run, *progress.curves):
+        listener.said(line)
+    _write_history(run, progress.history)
+
     # --- examples
-    batch_size = config.batch_size or (32 if accelerator.device.type == "cuda" else 8)
-    batch_size = min(batch_size, len(train_set) * config.clips_per_video)
+    batch_size = progress.batch_size
     order = EpochOrder(len(train_set), seed=config.seed, draws=config.clips_per_video)
     workers = default_workers() if config.data.workers is None else config.data.workers
-    loader = DataLoader(
+    watched = WatchedLoader(
         TrainingClips(train_set, spec, config.augmentation, seed=config.seed),
+        lambda row: example_name(train_set.rows[row]),
+        workers=workers,
+        stall_seconds=config.data.stall_seconds,
         batch_sampler=BatchSampler(order, batch_size, drop_last=True),  # type: ignore[arg-type]
-        num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=list,
-        worker_init_fn=leave_signals_to_the_loop,
-        # Its own generator: starting workers must not draw from the one that dropout uses.
-        generator=torch.Generator().manual_seed(config.seed),
     )
     steps_per_epoch = len(train_set) * config.clips_per_video // batch_size
     total_steps = steps_per_epoch * config.epochs
     # Never more than a fifth of the run, or a short one would be nothing but warm-up.
     warmup_steps = min(round(config.optim.warmup_epochs * steps_per_epoch), total_steps // 5)
-
-    # --- where we stand
-    progress, history = Progress(), []
-    if resume:
-        progress, lines = training_state.load_state(run, model, optimizer)
-        for line in lines:
-            listener.said(line)
-        history = _read_history(run, progress)
-        listener.said(f"Resuming at epoch {progress.epoch + 1}, step {progress.step}.")
-    else:
-        write_text(run / "config.json", to_json(config))
-        everything.write(run / "manifest.parquet", keep_root=True)
-        training_state.save_state(run, model, optimizer, progress)
-    _write_history(run, history)
     listener.said(
         f"{len(train_set)} training and {len(val_set) if val_set else 0} validation videos, "
         f"{checkpoint.classes_line(everything.classes)}; {config.model.name} from "
@@ -190,86 +193,102 @@ def train(
     )
     saved_at = time.monotonic()
 
-    with SummaryWriter(str(run), purge_step=progress.step) as writer, _stop_signals() as stop:
-        for epoch in range(progress.epoch, config.epochs):
-            order.epoch, order.skip = epoch, progress.step_in_epoch * batch_size
-            model.train()
-            for module in kept_still:
-                module.eval()
-            for examples in loader:
-                clips, labels, bad = _batch(examples, train_set, config.data.skip_bad)
-                progress = dataclasses.replace(
-                    progress,
-                    step=progress.step + 1,
-                    step_in_epoch=progress.step_in_epoch + 1,
-                    clips=progress.clips + len(labels),
-                    spans=progress.spans + len(labels),
-                    span_seconds=progress.span_seconds + sum(one.seconds for one in examples),
-                    bad={**bad, **progress.bad},
-                )
-                lr = peak_lr * _schedule(progress.step - 1, warmup_steps, total_steps, config)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * group["scale"]
-                if not len(labels):  # every video of the batch is unreadable
-                    continue
-
-                clips, labels = clips.to(accelerator.device), labels.to(accelerator.device)
-                with accelerator.autocast():
-                    logits = network(clips)  # (B, K)
-                    loss = F.cross_entropy(
-                        logits.float(), labels, label_smoothing=config.optim.label_smoothing
+    with watched as loader, Curves(run, progress.step) as curves:
+        try:
+            for epoch in range(progress.epoch, config.epochs):
+                order.epoch, order.skip = epoch, progress.step_in_epoch * batch_size
+                model.train()
+                for module in kept_still:
+                    module.eval()
+                for examples in stop.whole_steps(loader):
+                    clips, labels, bad = _batch(examples, train_set, config.data.skip_bad)
+                    progress = dataclasses.replace(
+                        progress,
+                        step=progress.step + 1,
+                        step_in_epoch=progress.step_in_epoch + 1,
+                        clips=progress.clips + len(labels),
+                        spans=progress.spans + len(labels),
+                        span_seconds=progress.span_seconds + sum(one.seconds for one in examples),
+                        bad={**bad, **progress.bad},
                     )
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(_not_finite(loss, examples, train_set, lr))
-                optimizer.zero_grad()
-                accelerator.backward(loss)
-                if config.optim.clip_norm > 0:
-                    accelerator.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
-                optimizer.step()
+                    lr = peak_lr * _schedule(progress.step - 1, warmup_steps, total_steps, config)
+                    for group in optimizer.param_groups:
+                        group["lr"] = lr * group["scale"]
+                    if not len(labels):  # every video of the batch is unreadable
+                        continue
 
+                    clips, labels = clips.to(accelerator.device), labels.to(accelerator.device)
+                    with accelerator.autocast():
+                        logits = network(clips)  # (B, K)
+                        loss = F.cross_entropy(
+                            logits.float(), labels, label_smoothing=config.optim.label_smoothing
+                        )
+                    _check_finite("loss", loss, examples, train_set, lr)
+                    optimizer.zero_grad()
+                    accelerator.backward(loss)
+                    largest = config.optim.clip_norm or math.inf
+                    norm = accelerator.clip_grad_norm_(model.parameters(), largest)
+                    _check_finite("norm of the gradient", norm, examples, train_set, lr)
+                    optimizer.step()
+
+                    progress = dataclasses.replace(
+                        progress,
+                        loss_sum=progress.loss_sum + loss.item() * len(labels),
+                        hits=progress.hits + int((logits.argmax(dim=1) == labels).sum()),
+                    )
+                    curves.add("train/loss", loss.item(), progress.step)
+                    curves.add("train/lr", lr, progress.step)
+                    listener.step(epoch, progress.step_in_epoch, steps_per_epoch, loss.item())
+                    if time.monotonic() - saved_at > config.save_every_seconds:
+                        saved_at = _save(run, model, optimizer, progress, curves)
+
+                # --- the epoch is over: measure, keep, go on
+                if not progress.clips:
+                    raise ValueError(
+                        f"Not one of the {len(train_set)} training videos could be read in epoch "
+                        f"{epoch + 1}, the first is {next(iter(progress.bad))}. Look at the disk."
+                    )
+                result = Epoch(
+                    epoch=epoch + 1,
+                    step=progress.step,
+                    lr=peak_lr * _schedule(progress.step - 1, warmup_steps, total_steps, config),
+                    train_loss=progress.loss_sum / progress.clips,
+                    train_hit_at_1=progress.hits / progress.clips,
+                )
+                if val_set is not None:
+                    val_loss, val_hit_at_1 = _validate(
+                        model, val_set, config, workers, str(accelerator.device)
+                    )
+                    result = dataclasses.replace(
+                        result, val_loss=val_loss, val_hit_at_1=val_hit_at_1
+                    )
+                    curves.add("val/loss", val_loss, progress.step)
+                    curves.add("val/hit@1", val_hit_at_1, progress.step)
+                history = (*progress.history, result)
+                card = _card(config, model, result, train_set, progress)
+                checkpoint.save_model(run / LAST, model, card)
+                best = progress.best
+                if val_set is not None and _is_best(history):
+                    checkpoint.save_model(run / BEST, model, card)
+                    best = training_state.keep_best(run)
+                _write_history(run, history)
                 progress = dataclasses.replace(
                     progress,
-                    loss_sum=progress.loss_sum + loss.item() * len(labels),
-                    hits=progress.hits + int((logits.argmax(dim=1) == labels).sum()),
+                    epoch=epoch + 1,
+                    step_in_epoch=0,
+                    loss_sum=0.0,
+                    hits=0,
+                    clips=0,
+                    history=history,
+                    best=best,
                 )
-                writer.add_scalar("train/loss", loss.item(), progress.step)
-                writer.add_scalar("train/lr", lr, progress.step)
-                listener.step(epoch, progress.step_in_epoch, steps_per_epoch, loss.item())
-                if time.monotonic() - saved_at > config.save_every_seconds or stop:
-                    training_state.save_state(run, model, optimizer, progress)
-                    saved_at = time.monotonic()
-                if stop:
-                    raise KeyboardInterrupt(stop[0])
-
-            # --- the epoch is over: measure, keep, go on
-            result = Epoch(
-                epoch=epoch + 1,
-                step=progress.step,
-                lr=peak_lr * _schedule(progress.step - 1, warmup_steps, total_steps, config),
-                train_loss=progress.loss_sum / max(1, progress.clips),
-                train_hit_at_1=progress.hits / max(1, progress.clips),
-            )
-            if val_set is not None:
-                loss_and_hits = _validate(model, val_set, config, str(accelerator.device))
-                result = dataclasses.replace(
-                    result, val_loss=loss_and_hits[0], val_hit_at_1=loss_and_hits[1]
-                )
-                writer.add_scalar("val/loss", result.val_loss, progress.step)
-                writer.add_scalar("val/hit@1", result.val_hit_at_1, progress.step)
-            history.append(result)
-            card = _card(config, model, result, train_set, progress)
-            checkpoint.save_model(run / LAST, model, card)
-            if val_set is not None and _is_best(history):
-                checkpoint.save_model(run / BEST, model, card)
-            _write_history(run, history)
-            progress = dataclasses.replace(
-                progress, epoch=epoch + 1, step_in_epoch=0, loss_sum=0.0, hits=0, clips=0
-            )
-            training_state.save_state(run, model, optimizer, progress)
-            saved_at = time.monotonic()
-            listener.epoch(result)
-            if stop:
-                raise KeyboardInterrupt(stop[0])
+                saved_at = _save(run, model, optimizer, progress, curves)
+                listener.epoch(result)
+        except (Stopped, LoaderFault):
+            # Neither comes in the middle of a step, unless Ctrl-C is pressed twice.
+            if not stop.hurried:
+                _save(run, model, optimizer, progress, curves)
+            raise
     drawn = {
         int(position) % len(train_set)
         for epoch in range(config.epochs)
@@ -284,29 +303,32 @@ def train(
         )
     evaluation = None
     if val_set is not None:
-        evaluation = evaluate(run, val_set, clips=1, crops=1, workers=workers)
+        evaluation = evaluate(
+            run,
+            val_set,
+            clips=1,
+            crops=1,
+            workers=workers,
+            stall_seconds=config.data.stall_seconds,
+        )
         evaluation.save(run)
     write_report(run, evaluation)
-    return run
 
 
 # --- steps that the loop calls, in order ---------------------------------------------------------
 
 
-def _saved_config(run: Path, given: TrainConfig) -> TrainConfig:
-    """The settings a run was started with; those given now must say the same."""
-    path = run / "config.json"
-    if not path.is_file():
-        raise ValueError(f"There is no run to resume in {run}: it has no config.json.")
-    saved = from_json(path.read_text(encoding="utf-8"), str(path))
-    if given not in (saved, TrainConfig()):
-        old, new = (json.loads(to_json(config)) for config in (saved, given))
-        changed = [name for name in old if old[name] != new[name]]
-        raise ValueError(
-            f"{run} was started with other settings of {', '.join(changed)}. "
-            f"Resume it without changing them, or start another run."
-        )
-    return saved
+def _save(
+    run: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    curves: Curves,
+) -> float:
+    """Save the state, and what lies beside it up to this step; gives the time."""
+    progress = dataclasses.replace(progress, curves=curves.position())
+    training_state.save_state(run, model, optimizer, progress)
+    return time.monotonic()
 
 
 def _splits(everything: Manifest, config: TrainConfig) -> tuple[Manifest, Manifest | None]:
@@ -462,20 +484,31 @@ def _ledger(train_set: Manifest, drawn: set[int], bad: dict[str, list[Any]]) -> 
     return ledger
 
 
-def _not_finite(loss: Tensor, examples: list[Clip], manifest: Manifest, lr: float) -> str:
+def _check_finite(
+    what: str, value: Tensor, examples: list[Clip], manifest: Manifest, lr: float
+) -> None:
+    """Refuse to step where it would lead nowhere, and name the videos of the batch."""
+    if torch.isfinite(value):
+        return
     names = ", ".join(example_name(manifest.rows[example.row]) for example in examples[:8])
-    return (
-        f"The loss is {loss.item()} at learning rate {lr:.2g}, on: {names}. The last whole state "
-        f"is kept; try a tenth of --optim.lr."
+    raise FloatingPointError(
+        f"The {what} is {value.item()} at learning rate {lr:.2g}, on: {names}. The last whole "
+        f"state is kept; start again with a tenth of --optim.lr."
     )
 
 
 def _validate(
-    model: nn.Module, val_set: Manifest, config: TrainConfig, device: str
+    model: nn.Module, val_set: Manifest, config: TrainConfig, workers: int, device: str
 ) -> tuple[float, float]:
     """Mean loss and hit@1 on one centre clip of each validation video."""
     scores = score_videos(
-        model, val_set, clips=1, crops=1, workers=config.data.workers, device=device
+        model,
+        val_set,
+        clips=1,
+        crops=1,
+        workers=workers,
+        device=device,
+        stall_seconds=config.data.stall_seconds,
     )
     if scores.ledger.failures and not config.data.skip_bad:
         worst = scores.ledger.failures[0]
@@ -485,7 +518,7 @@ def _validate(
     return float(-np.log(np.maximum(own, 1e-12)).mean()), result.hit_at_1
 
 
-def _is_best(history: list[Epoch]) -> bool:
+def _is_best(history: tuple[Epoch, ...]) -> bool:
     """Whether the last epoch beats all before it: by hit@1, then by loss."""
     ranks = [(epoch.val_hit_at_1 or 0.0, -(epoch.val_loss or 0.0)) for epoch in history]
     return all(ranks[-1] > rank for rank in ranks[:-1])
@@ -504,36 +537,6 @@ def _card(
     return Card(config.model.name, dict(config.model.options), classes, spec, notes)
 
 
-def _read_history(run: Path, progress: Progress) -> list[Epoch]:
-    """The epochs that are over in the state resumed from; later lines will be written again."""
-    path = run / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    epochs = [Epoch(**json.loads(line)) for line in lines]
-    return [epoch for epoch in epochs if epoch.epoch <= progress.epoch]
-
-
-def _write_history(run: Path, history: list[Epoch]) -> None:
+def _write_history(run: Path, history: tuple[Epoch, ...]) -> None:
     lines = [json.dumps(dataclasses.asdict(epoch)) for epoch in history]
     write_text(run / "metrics.jsonl", "".join(line + "\n" for line in lines))
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[str]]:
-    """Turn Ctrl-C and SIGTERM into a wish that the loop grants after the step at hand."""
-    wishes: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield wishes  # signals belong to the main thread
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def wish(number: int, _: object) -> None:
-        if wishes:  # asked twice: at once, without saving
-            raise KeyboardInterrupt(signal.Signals(number).name)
-        wishes.append(signal.Signals(number).name)
-
-    before = [signal.signal(number, wish) for number in numbers]
-    try:
-        yield wishes
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -4,7 +4,6 @@ Which clip and which augmentation an example gets depends only on (seed, epoch, 
 number of workers or on what came before: a run can stop anywhere and go on to the same numbers.
 """
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -154,15 +153,6 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
     def positions(self, epoch: int) -> NDArray[np.int64]:
         """The order of an epoch, as `(draws * rows,)` numbers; the row is a number modulo rows."""
         return np.random.default_rng((self.seed, epoch)).permutation(self.rows * self.draws)
-
-
-def leave_signals_to_the_loop(worker: int) -> None:
-    """For `DataLoader(worker_init_fn=...)`: Ctrl-C reaches workers too, which must not die of it.
-
-    The loop finishes its step, saves, and ends them; they also end when it is gone.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def example_name(row: Row) -> str:

@@ -1,0 +1,211 @@
+"""Loader processes under watch: one that dies or hangs is named, with the video it was reading."""
+
+import ctypes
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import RawArray
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from praxino.errors import EnvironmentFault
+
+STALL_SECONDS = 50.0
+_LOOK_EVERY_SECONDS = 5.0  # so a hang is told 55 seconds after it began, at the latest
+
+Example = TypeVar("Example")
+
+
+class LoaderFault(EnvironmentFault):
+    """A loader process has died or hangs; what was loaded before is not touched by it."""
+
+
+class _Post(ctypes.Structure):
+    """What one worker is doing, in memory that all processes share.
+
+    Fields:
+        busy: whether it is reading an example.
+        row: which one.
+        since: the system's monotonic clock when it began or ended, in seconds.
+    """
+
+    _fields_ = (("busy", ctypes.c_bool), ("row", ctypes.c_int64), ("since", ctypes.c_double))
+
+
+class _Posting(Dataset[Example]):
+    """A data set that says, in shared memory, which of its rows is being read, and by whom."""
+
+    def __init__(self, examples: Dataset[Example], posts: "ctypes.Array[_Post]") -> None:
+        self.examples, self.posts = examples, posts
+
+    def __len__(self) -> int:
+        return len(self.examples)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Any) -> Example:
+        worker = get_worker_info()
+        if worker is None:  # read in the main process, which cannot watch itself
+            return self.examples[key]
+        post = self.posts[worker.id]
+        post.row, post.since, post.busy = _row(key), time.monotonic(), True
+        example = self.examples[key]
+        post.since, post.busy = time.monotonic(), False
+        return example
+
+
+class WatchedLoader(Generic[Example]):
+    """A `DataLoader` whose processes are watched while it waits for them.
+
+    Use it as a context manager: its processes are gone when the block ends, also those that hang.
+
+    Args:
+        examples: what `DataLoader` takes; its keys are rows, or tuples that end with one.
+        name: what to call a row in a message.
+        workers: loader processes. With 0, the main process reads, and nothing is watched.
+        stall_seconds: reading one example takes no longer, or its process hangs.
+        options: all else that `DataLoader` takes.
+    """
+
+    def __init__(
+        self,
+        examples: Dataset[Example],
+        name: Callable[[int], str],
+        *,
+        workers: int,
+        stall_seconds: float = STALL_SECONDS,
+        **options: Any,
+    ) -> None:
+        self._name, self._stall_seconds = name, stall_seconds
+        self._posts = RawArray(_Post, max(1, workers))
+        self._processes: list[BaseProcess] = []
+        self._loader: DataLoader[Example] | None = DataLoader(
+            _Posting(examples, self._posts),
+            num_workers=workers,
+            worker_init_fn=_leave_signals_to_the_loop,
+            # Not how long a batch may take, but how often to look why there is none.
+            timeout=min(_LOOK_EVERY_SECONDS, stall_seconds) if workers else 0,
+            # Its own generator: starting workers must not draw from the one that dropout uses.
+            generator=torch.Generator(),
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield what the `DataLoader` yields.
+
+        Raises:
+            LoaderFault: a process has died, or has been at one video for too long.
+        """
+        assert self._loader is not None, "the loader is closed"
+        batches = self._start(self._loader)
+        waiting_since = time.monotonic()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:  # died, or nothing came for a while
+                self._raise_if_dead(error)
+                if not str(error).startswith("DataLoader timed out after"):
+                    raise  # an exception of the data set itself, in that of the loader
+                self._raise_if_stuck(waiting_since)
+                continue
+            yield batch
+            waiting_since = time.monotonic()
+
+    def _start(self, loader: DataLoader[Example]) -> Iterator[Any]:
+        """Begin a pass, with torch's own alarm off.
+
+        Torch would raise in the middle of whatever the main process is doing when a worker dies.
+        Here a death is noticed when its batch does not come: between two steps.
+        """
+        alarm = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+        before = set(multiprocessing.active_children())
+        batches = iter(loader)
+        self._processes += set(multiprocessing.active_children()) - before
+        if alarm is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, alarm)
+        return batches
+
+    def _raise_if_dead(self, error: RuntimeError) -> None:
+        dead = [process for process in self._processes if process.exitcode]
+        if not dead:
+            return
+        rows = [post.row for post in self._posts if post.busy]
+        reading = f" The loader was reading {self._names(rows)}." if rows else ""
+        code = dead[0].exitcode or 0
+        if code == -signal.SIGKILL:
+            cause = "by signal SIGKILL, as the system does when memory is short"
+            hint = "Fewer of them need less: --data.workers 1."
+        elif code == -getattr(signal, "SIGBUS", 0) and code < 0:
+            cause = "by signal SIGBUS: the shared memory, /dev/shm, is full"
+            hint = "Make it larger (in a container: --shm-size 8g), or use --data.workers 0."
+        elif code < 0:
+            cause = f"by signal {signal.Signals(-code).name}"
+            hint = "If it happens again, leave that video out."
+        else:
+            cause, hint = f"with exit code {code}", "Use --data.workers 0 to see why."
+        raise LoaderFault(
+            f"Loader process {dead[0].pid} was ended {cause}.{reading} {hint}"
+        ) from error
+
+    def _raise_if_stuck(self, waiting_since: float) -> None:
+        now = time.monotonic()
+        rows = [
+            post.row for post in self._posts if post.busy and now - post.since > self._stall_seconds
+        ]
+        # Nobody reads and yet nothing comes: what was read is lost between the processes.
+        resting = all(
+            not post.busy and now - max(post.since, waiting_since) > self._stall_seconds
+            for post in self._posts
+        )
+        if rows:
+            raise LoaderFault(
+                f"Reading {self._names(rows)} takes longer than {self._stall_seconds:g} seconds. "
+                f"Look at the disk or the file; --data.stall-seconds allows more."
+            )
+        if resting:
+            raise LoaderFault(
+                f"The loader processes have sent nothing for {self._stall_seconds:g} seconds. "
+                f"Try again, or use --data.workers 0."
+            )
+
+    def _names(self, rows: list[int]) -> str:
+        return ", ".join(self._name(row) for row in rows)
+
+    def __enter__(self) -> "WatchedLoader[Example]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # They only read, and one that hangs would not hear of anything gentler.
+        for process in self._processes:
+            with suppress(ValueError):  # closed already
+                process.kill()
+        for process in self._processes:
+            with suppress(ValueError):
+                process.join(timeout=5)
+        self._loader = None
+
+
+def _row(key: Any) -> int:
+    return int(key[-1] if isinstance(key, tuple) else key)
+
+
+def _leave_signals_to_the_loop(worker: int) -> None:
+    """Signals to the whole group reach workers too, which must not die of them.
+
+    The loop finishes its step, saves, and ends them; they also end when it is gone.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
