@@ -35,7 +35,8 @@ from praxino.startup import end_at_once
 from praxino.terminal import complain
 from praxino.usage import in_words
 
-PACKAGE = str(Path(__file__).parent)
+PACKAGE = Path(__file__).parent
+BEGINNINGS = [str(PACKAGE / name) for name in ("cli.py", "doctor.py")]
 
 
 def start() -> None:
@@ -111,7 +112,7 @@ def _raised_by_praxino(error: Exception) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
+    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(str(PACKAGE)):
         return False
     code = trace.tb_frame.f_code.co_code
     return dis.opname[code[trace.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
@@ -152,9 +153,25 @@ def _os_fault(error: OSError) -> str:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Let the command tidy up; asked a second time, end at once."""
+    """Let the command tidy up; asked a second time, or before it has begun, end at once."""
+    if _still_importing(frame):
+        end_at_once(number, frame)
     signal.signal(number, end_at_once)
     raise Stopped(number)
+
+
+def _still_importing(frame: FrameType | None) -> bool:
+    """Whether an import that a command begins with is under way.
+
+    Nothing is half done then, and an exception in the middle of an import does not always arrive:
+    NumPy's C code, for one, turns it into an ImportError.
+    """
+    while frame is not None and frame.f_back is not None:
+        caller = frame.f_back
+        if "importlib" in frame.f_code.co_filename and caller.f_code.co_filename in BEGINNINGS:
+            return True
+        frame = caller
+    return False
 
 
 def _shows_any_letter(stream: TextIO | None) -> TextIO:
