@@ -198,7 +198,10 @@ def _flip_every_10_kb(content: bytes, rng: np.random.Generator) -> bytes:
 
 Damage = Callable[[bytes, np.random.Generator], bytes]
 
+NO_DAMAGE = "none"
+
 DAMAGES: dict[str, Damage] = {
+    NO_DAMAGE: lambda content, rng: content,
     "1 bit": _bits(1),
     "16 bits": _bits(16),
     "a bit every 10 kB": _flip_every_10_kb,

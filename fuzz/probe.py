@@ -12,6 +12,7 @@ Each file is read by every road that praxino has, in a child process with limits
     failed     VideoError
     SILENT     fewer came and nothing was said
     DIFFERENT  two roads gave different pictures for one frame and nothing was said
+    FALSE      the file is intact and something was said
     WRONG      an exception that is no VideoError
     CRASH, HANG, OOM
 
@@ -34,12 +35,12 @@ from typing import Any
 import numpy as np
 
 from fuzz.bounded import Outcome, run
-from fuzz.damaged_videos import DAMAGES, FRAMES, KINDS, damaged, make_videos, not_videos
+from fuzz.damaged_videos import DAMAGES, FRAMES, KINDS, NO_DAMAGE, damaged, make_videos, not_videos
 from praxino.errors import VideoError
 from praxino.ledger import Ledger
 from praxino.video.reader import Video, open_video
 
-FINDS = ("SILENT", "DIFFERENT", "WRONG", "CRASH", "HANG", "OOM")
+FINDS = ("SILENT", "DIFFERENT", "FALSE", "WRONG", "CRASH", "HANG", "OOM")
 OUTCOMES = ("ok", "partial", "told", "failed", *FINDS)
 _AT_ONCE = 32  # frames per read
 
@@ -61,6 +62,7 @@ class Result:
         seconds: for all roads together.
         peak_bytes: the most memory held.
         peers: outcome by peer.
+        is_whole: all frames came and no road had anything to say.
     """
 
     video: str
@@ -74,6 +76,7 @@ class Result:
     seconds: float = 0.0
     peak_bytes: int = 0
     peers: dict[str, str] = field(default_factory=dict)
+    is_whole: bool = False
 
     @property
     def name(self) -> str:
@@ -167,6 +170,7 @@ def judge(content: bytes, frames: int, intact: dict[str, str] | None = None) -> 
         if OUTCOMES.index(outcome) >= OUTCOMES.index(result.outcome):
             result.outcome, result.detail = outcome, f"{road['road']}: {detail}"
     if result.outcome == "ok" and not any(road["problems"] for road in child.results):
+        result.is_whole = True
         if difference := _difference(child.results):
             result.outcome, result.detail = "DIFFERENT", difference
         result.unsaid_changes = intact is not None and child.results[0]["hashes"] != intact
@@ -291,6 +295,8 @@ def probe(
         content = damaged(videos[name], damage, seed)
         result = judge(content, FRAMES, intact[name])
         result.video, result.damage, result.seed = name, damage, seed
+        if damage == NO_DAMAGE and result.outcome not in FINDS and not result.is_whole:
+            result.outcome = "FALSE"
         if peers:
             for peer, read in PEERS.items():
                 result.peers[peer] = judge_peer(read, content, Path(name).suffix, FRAMES)
@@ -359,7 +365,7 @@ def summary(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the probe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=15, help="damaged files of each kind")
@@ -371,7 +377,7 @@ def main() -> int:
     parser.add_argument("--peers", action="store_true", help="also OpenCV, decord, torchcodec")
     parser.add_argument("--json", type=Path, help="write every result here")
     parser.add_argument("--keep", type=Path, default=Path("finds"), help="where finds are kept")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     with tempfile.TemporaryDirectory() as folder:
         names = [options.only[0]] if options.only else options.videos
@@ -384,7 +390,7 @@ def main() -> int:
     for result in probe(jobs, videos, peers=options.peers, keep=options.keep):
         results.append(result)
         if result.outcome in FINDS or options.only:
-            print(f"{result.outcome}  {result.detail}")
+            print(f"{result.outcome}  {result.detail}", flush=True)
             print(f"  python -m fuzz.probe --only {result.video} '{result.damage}' {result.seed}")
     print(table(results, lambda result: result.damage))
     print(table(results, lambda result: result.video))
