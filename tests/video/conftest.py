@@ -155,8 +155,8 @@ KINDS = {
     "hevc_all_key_frames.mkv": Kind(
         "libx265", _x265("keyint=24:open-gop=1:bframes=4"), rewrite=_all_key_frames
     ),
-    "h264_all_key_frames.mkv": Kind(
-        "libx264", _x264("keyint=50:scenecut=0:ref=4"), rewrite=_all_key_frames
+    "hevc_all_key_frames.mp4": Kind(
+        "libx265", _x265("keyint=24:open-gop=1:bframes=4"), rewrite=_all_key_frames
     ),
     "h264.flv": Kind("libx264", _x264("keyint=60")),
     "h264.avi": Kind("libx264", _x264("keyint=60:bframes=0")),
