@@ -41,7 +41,7 @@ def draw_scores(result: "Recognition", path: str | Path, *, truth: str | None = 
         ValueError: the result does not come from a file, so there is nothing to draw on.
     """
     with (
-        open_video(_file_of(result)) as video,
+        open_video(_file_of(result), **vars(result.decoding)) as video,
         VideoWriter(path, video.info.frames_per_second) as writer,
     ):
         for frame in video:
@@ -108,7 +108,7 @@ def timeline(result: "Recognition", path: str | Path) -> Path:
     Raises:
         ValueError: the result does not come from a file.
     """
-    with open_video(_file_of(result), short_side=96) as video:
+    with open_video(_file_of(result), short_side=96, **vars(result.decoding)) as video:
         height, width = video.info.height, video.info.width
         shown = max(3, min(14, round(14 * height / width)))
         indices = np.linspace(0, len(video) - 1, 2 * shown + 1).round().astype(int)[1::2]

@@ -25,6 +25,7 @@ from praxino.ledger import Ledger
 from praxino.metrics import classification
 from praxino.results import EVALUATED, Evaluation
 from praxino.video.clip_spec import ClipSpec
+from praxino.video.decoding import Backend, Decoding
 from praxino.video.transforms import FlipPairs
 
 CROPS = (1, 3, 10)
@@ -56,6 +57,8 @@ def evaluate(
     workers: int | None = None,
     device: str | None = None,
     stall_seconds: float = STALL_SECONDS,
+    backend: Backend = "pyav",
+    untrusted: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure a trained model on labelled videos.
@@ -74,6 +77,8 @@ def evaluate(
         workers: loader processes; None: as many as there are spare cores.
         device: `cpu`, `cuda`; None: the GPU if there is one.
         stall_seconds: a loader process that reads one video for longer than this hangs.
+        backend: as in `open_video`.
+        untrusted: as in `open_video`.
         progress: called with (videos done, videos in all).
 
     Returns:
@@ -83,6 +88,7 @@ def evaluate(
         ValueError: no video in the split, classes the model does not know, or unknown crops.
         EnvironmentFault: a loader process died or hangs.
     """
+    decoding = Decoding(backend, untrusted)
     checkpoint = None
     if not isinstance(model, nn.Module):
         checkpoint = str(find_checkpoint(model).resolve())
@@ -115,6 +121,7 @@ def evaluate(
         workers=workers,
         device=device,
         stall_seconds=stall_seconds,
+        decoding=decoding,
         progress=progress,
     )
     card = getattr(model, "card", None)
@@ -127,7 +134,7 @@ def evaluate(
         "resize_short": spec.resize_short,
         "size": spec.size,
         "fit": spec.fit,
-        "decoder": "pyav",
+        "decoder": backend,
         "split": split,
         "videos": len(chosen),
         "manifest_hash": chosen.hash,
@@ -135,7 +142,7 @@ def evaluate(
         "weights_hash": weights_hash(model),
         "checkpoint": checkpoint,
     }
-    return summarise(scores, chosen, protocol)
+    return dataclasses.replace(summarise(scores, chosen, protocol), decoding=decoding)
 
 
 def score_videos(
@@ -148,6 +155,7 @@ def score_videos(
     workers: int | None = None,
     device: str | None = None,
     stall_seconds: float = STALL_SECONDS,
+    decoding: Decoding = Decoding(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Classify every view of every video; each video is decoded once.
@@ -159,7 +167,7 @@ def score_videos(
     where = choose_device(device)
     batch = batch_size or (8 if where.type == "cpu" else 64)
     watched = WatchedLoader(
-        TestViews(manifest, spec, clips=clips, crops=crops),
+        TestViews(manifest, spec, clips=clips, crops=crops, decoding=decoding),
         lambda row: example_name(manifest.rows[row]),
         workers=default_workers() if workers is None else workers,
         stall_seconds=stall_seconds,
@@ -327,5 +335,6 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
     model = load_model(checkpoint)
     if weights_hash(model) != protocol["weights_hash"]:
         raise ValueError(f"{checkpoint} holds other weights than when {path} was written.")
-    result = evaluate(model, manifest, clips=protocol["clips"], crops=protocol["crops"], **options)
+    same = {name: protocol[name] for name in ("clips", "crops")}
+    result = evaluate(model, manifest, **same, backend=protocol["decoder"], **options)
     return result, saved

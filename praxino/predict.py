@@ -16,6 +16,7 @@ from praxino.evaluate import classify, spec_of
 from praxino.results import Recognition
 from praxino.video import sampling, transforms
 from praxino.video.clip_spec import ClipSpec
+from praxino.video.decoding import Backend, Decoding
 from praxino.video.reader import ArrayVideo, Video, open_video
 
 # A stream has no end to spread frames over. A model that wants them spread is given windows as long
@@ -35,6 +36,8 @@ def predict(
     frames_per_second: float | None = None,
     device: str | None = None,
     batch_size: int = 8,
+    backend: Backend = "pyav",
+    untrusted: bool = False,
 ) -> Recognition:
     """Name the actions in one video.
 
@@ -50,6 +53,8 @@ def predict(
         frames_per_second: the rate of an array or iterator (default 25); not for files.
         device: `cpu`, `cuda`; None: the GPU if there is one.
         batch_size: clips in one pass through the model.
+        backend: as in `open_video`; for files.
+        untrusted: as in `open_video`; for files.
 
     Returns:
         Scores of the video and of each clip.
@@ -60,6 +65,7 @@ def predict(
     """
     if not isinstance(model, nn.Module):
         model = load_model(model)
+    decoding = Decoding(backend, untrusted)
     where = choose_device(device)
     spec = spec_of(model)
     model.to(where).eval()
@@ -80,7 +86,7 @@ def predict(
             )
         path = None if isinstance(source, bytes) else Path(source)
         name = str(path) if path else "bytes"
-        opened = open_video(source, short_side=spec.resize_short)
+        opened = open_video(source, short_side=spec.resize_short, **vars(decoding))
     elif isinstance(source, np.ndarray):
         name, opened = "array", ArrayVideo(source, rate, short_side=spec.resize_short)
     else:
@@ -91,7 +97,7 @@ def predict(
             frames = ((frame.pixels, frame.seconds) for frame in video)
             with sampling_errors(name):
                 result = _windows(frames, model, spec, every_seconds, where, batch_size, name, path)
-            return dataclasses.replace(result, short=missing_frames(video))
+            return dataclasses.replace(result, short=missing_frames(video), decoding=decoding)
         spec = _for_length(spec, model, video.end_seconds)
         with sampling_errors(name):
             indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
@@ -107,6 +113,7 @@ def predict(
         protocol=f"mean over {len(scores)} clips, evenly spread, {spec.sampling}, {_crop(spec)}",
         path=path,
         short=short,
+        decoding=decoding,
     )
 
 

@@ -21,6 +21,7 @@ from praxino.checked_json import checked, parse_json, read_json
 from praxino.did_you_mean import did_you_mean
 from praxino.shortened import printable
 from praxino.video.augmentation import Augmentation
+from praxino.video.decoding import Backend, Decoding
 
 Option = bool | int | float | str
 
@@ -87,6 +88,8 @@ class DataConfig:
         workers: loader processes; None: one for each core but one, at most 8.
         stall_seconds: a loader process that reads one clip for longer than this hangs, which stops
             the run.
+        backend: what decodes the videos.
+        untrusted: decode in locked processes of their own, bounded in memory and time.
     """
 
     source: str = ""
@@ -97,10 +100,13 @@ class DataConfig:
     skip_bad: bool = False
     workers: int | None = None
     stall_seconds: float = 50.0
+    backend: Backend = "pyav"
+    untrusted: bool = False
 
     def __post_init__(self) -> None:
         _check(self, above=0, val_fraction=1, limit_per_class=None, stall_seconds=None)
         _check(self, least=0, workers=None)
+        Decoding(self.backend, self.untrusted)  # checks them
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from PIL import Image
 
 from praxino import draw
 from praxino.atomic import write_text
-from praxino.datasets.manifest import Manifest
 from praxino.errors import VideoError
 from praxino.results import Evaluation
 from praxino.video.reader import open_video
@@ -140,7 +139,7 @@ def _worst(evaluation: Evaluation) -> list[str]:
         label = evaluation.labels[row]
         best = int(evaluation.scores[row].argmax())
         cards.append(
-            f"<div class=card>{_strip(evaluation.manifest, row)}"
+            f"<div class=card>{_strip(evaluation, row)}"
             f"<div><b>{html.escape(evaluation.classes[label])}</b> "
             f"({evaluation.scores[row, label]:.0%}) taken for "
             f"<b class=bad>{html.escape(evaluation.classes[best])}</b> "
@@ -150,11 +149,12 @@ def _worst(evaluation: Evaluation) -> list[str]:
     return ["<h2>Worst clips</h2><div class=clips>", *cards, "</div>"]
 
 
-def _strip(manifest: Manifest, number: int) -> str:
+def _strip(evaluation: Evaluation, number: int) -> str:
     """A few frames of a row's span side by side."""
-    row = manifest.rows[number]
+    row = evaluation.manifest.rows[number]
+    path = evaluation.manifest.path(row)
     try:
-        with open_video(manifest.path(row), short_side=112) as video:
+        with open_video(path, short_side=112, **vars(evaluation.decoding)) as video:
             span = (row.start_seconds, row.end_seconds)
             indices = segments(video.timestamps, STRIP_FRAMES, span=span)
             frames = video.frames(indices).pixels

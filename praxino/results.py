@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from praxino.atomic import atomic_write, write_text
 from praxino.datasets.manifest import Manifest
 from praxino.ledger import Ledger
+from praxino.video.decoding import Decoding
 
 EVALUATED = "evaluated.parquet"  # the rows that an evaluation was made on
 
@@ -33,6 +34,7 @@ class Recognition:
         protocol: how the clips were chosen, in words.
         path: where the video can be read again, if it was a file.
         short: frames got and frames expected, if the file holds fewer than it promises.
+        decoding: how the video was decoded, and is again to draw on it.
     """
 
     video: str
@@ -43,6 +45,7 @@ class Recognition:
     protocol: str
     path: Path | None = None
     short: tuple[int, int] | None = None
+    decoding: Decoding = Decoding()
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k best actions with their scores, best first."""
@@ -137,6 +140,7 @@ class Evaluation:
         confusion: `(K, K)` counts, a row for each true class.
         protocol: everything needed to measure the same again.
         ledger: one line per video.
+        decoding: how the videos were decoded, and are again for the report's pictures.
     """
 
     manifest: Manifest
@@ -152,6 +156,7 @@ class Evaluation:
     confusion: NDArray[np.int64]
     protocol: dict[str, Any]
     ledger: Ledger
+    decoding: Decoding = Decoding()
 
     def numbers(self) -> dict[str, float]:
         """The headline numbers, in [0, 1]."""

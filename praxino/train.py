@@ -46,6 +46,7 @@ from praxino.run_lock import run_lock
 from praxino.stop_signals import StopSignals, stop_signals
 from praxino.training_state import Epoch, Progress, World
 from praxino.video.clip_spec import ClipSpec
+from praxino.video.decoding import Decoding
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,9 @@ def _train(
     batch_size = progress.batch_size
     order = EpochOrder(len(train_set), seed=config.seed, draws=config.clips_per_video)
     workers = default_workers() if config.data.workers is None else config.data.workers
+    decoding = Decoding(config.data.backend, config.data.untrusted)
     watched = WatchedLoader(
-        TrainingClips(train_set, spec, config.augmentation, seed=config.seed),
+        TrainingClips(train_set, spec, config.augmentation, seed=config.seed, decoding=decoding),
         lambda row: example_name(train_set.rows[row]),
         workers=workers,
         stall_seconds=config.data.stall_seconds,
@@ -310,6 +312,7 @@ def _train(
             crops=1,
             workers=workers,
             stall_seconds=config.data.stall_seconds,
+            **vars(decoding),
         )
         evaluation.save(run)
     write_report(run, evaluation)
@@ -509,6 +512,7 @@ def _validate(
         workers=workers,
         device=device,
         stall_seconds=config.data.stall_seconds,
+        decoding=Decoding(config.data.backend, config.data.untrusted),
     )
     if scores.ledger.failures and not config.data.skip_bad:
         worst = scores.ledger.failures[0]

@@ -19,6 +19,7 @@ from praxino.errors import VideoError
 from praxino.video import sampling, transforms
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
+from praxino.video.decoding import Decoding
 from praxino.video.reader import Video, open_video
 
 
@@ -66,9 +67,16 @@ class TrainingClips(Dataset[Clip]):
     """Random, augmented clips of a manifest's videos, asked for as `dataset[epoch, draw, row]`."""
 
     def __init__(
-        self, manifest: Manifest, spec: ClipSpec, augmentation: Augmentation, *, seed: int
+        self,
+        manifest: Manifest,
+        spec: ClipSpec,
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        decoding: Decoding = Decoding(),
     ) -> None:
         self.manifest, self.spec, self.augmentation, self.seed = manifest, spec, augmentation, seed
+        self.decoding = decoding
         self.labels = single_labels(manifest)
         # "turn left" seen in a mirror is "turn right".
         self.mirrored = transforms.FlipPairs.from_names(manifest.classes).labels_after(
@@ -83,9 +91,8 @@ class TrainingClips(Dataset[Clip]):
         row = self.manifest.rows[index]
         rng = sampling.view_rng(self.seed, epoch, f"{example_name(row)}#{draw}")
         try:
-            with open_video(
-                self.manifest.path(row), short_side=self.spec.resize_short, threads=1
-            ) as video:
+            path, short_side = self.manifest.path(row), self.spec.resize_short
+            with open_video(path, short_side=short_side, threads=1, **vars(self.decoding)) as video:
                 with sampling_errors(row.video):
                     span = (row.start_seconds, row.end_seconds)
                     indices = sampling.training_clip(video.timestamps, self.spec, rng, span)
@@ -107,8 +114,17 @@ class TestViews(Dataset[Views]):
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
 
-    def __init__(self, manifest: Manifest, spec: ClipSpec, *, clips: int, crops: int) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        spec: ClipSpec,
+        *,
+        clips: int,
+        crops: int,
+        decoding: Decoding = Decoding(),
+    ) -> None:
         self.manifest, self.spec, self.clips, self.crops = manifest, spec, clips, crops
+        self.decoding = decoding
         self.labels = single_labels(manifest)
 
     def __len__(self) -> int:
@@ -117,9 +133,8 @@ class TestViews(Dataset[Views]):
     def __getitem__(self, index: int) -> Views:
         row = self.manifest.rows[index]
         try:
-            with open_video(
-                self.manifest.path(row), short_side=self.spec.resize_short, threads=1
-            ) as video:
+            path, short_side = self.manifest.path(row), self.spec.resize_short
+            with open_video(path, short_side=short_side, threads=1, **vars(self.decoding)) as video:
                 with sampling_errors(row.video):
                     span = (row.start_seconds, row.end_seconds)
                     indices = sampling.test_clips(video.timestamps, self.spec, self.clips, span)

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import av
 import numpy as np
@@ -33,7 +33,11 @@ from praxino.devices import cores
 from praxino.errors import VideoError
 from praxino.video.convert import Converter
 from praxino.video.decoder import Decoder, Source, check_source, nothing_decodes
+from praxino.video.decoding import Backend, Decoding
 from praxino.video.frame_table import Clock, FrameCounter, FrameTable, scan
+
+if TYPE_CHECKING:
+    from praxino.video.child import Limits
 
 # Decoding on from the present frame is cheaper than a seek when the key frame is this near.
 _SEEK_GAIN_FRAMES = 8
@@ -312,7 +316,13 @@ class Video(ABC):
 
 
 def open_video(
-    source: str | os.PathLike[str] | bytes, *, short_side: int | None = None, threads: int = 0
+    source: str | os.PathLike[str] | bytes,
+    *,
+    short_side: int | None = None,
+    threads: int = 0,
+    backend: Backend = "pyav",
+    untrusted: bool = False,
+    limits: "Limits | None" = None,
 ) -> Video:
     """Open a video file, or a video's bytes; the only door to a decoder.
 
@@ -323,16 +333,34 @@ def open_video(
         short_side: resize so that the shorter side has this many pixels, in the decoder.
         threads: decoding threads; 0 takes as many as there are cores, at most 4. Use 1 in the
             workers of a data loader.
+        backend: `torchcodec` shows the same frames, where it is installed and can read the file.
+        untrusted: decode in a process of its own, which is bounded in memory and time and can
+            reach neither files nor the network: for videos from strangers.
+        limits: those bounds, if not the usual ones.
 
     Raises:
         VideoError: `not_found`, `not_a_regular_file`, `empty`, `unsupported_container`,
-            `codec_not_allowed`, `no_video_stream`, `too_large` or `damaged`.
-        ValueError: `short_side` or `threads` is out of range.
+            `codec_not_allowed`, `no_video_stream`, `too_large` or `damaged`; `backend` from
+            torchcodec; `decoder_crash`, `memory` or `timeout` from an untrusted video.
+        ValueError: `short_side` or `threads` is out of range, or the backend cannot do that.
+        EnvironmentFault: torchcodec does not load, or no process can be started.
     """
     _check_short_side(short_side)
     if threads < 0:
         raise ValueError(f"threads must be 0 (automatic) or more, got {threads}.")
-    return FileVideo(check_source(source), short_side, threads or min(4, cores()))
+    Decoding(backend, untrusted)  # checks them
+    if limits is not None and not untrusted:
+        raise ValueError("limits are for untrusted videos; pass untrusted=True with them.")
+    checked, threads = check_source(source), threads or min(4, cores())
+    if untrusted:
+        from praxino.video import child
+
+        return child.ChildVideo(checked, short_side, threads, limits or child.Limits())
+    if backend == "torchcodec":
+        from praxino.video.torchcodec_video import TorchcodecVideo  # brings torch
+
+        return TorchcodecVideo(checked, short_side, threads)
+    return FileVideo(checked, short_side, threads)
 
 
 class FileVideo(Video):

@@ -1,0 +1,32 @@
+"""How videos are to be decoded: by which library, and whether in a process of its own."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Backend = Literal["pyav", "torchcodec"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The choices of `open_video` that a whole job makes once; `vars` gives its arguments.
+
+    Args:
+        backend: `pyav`; or `torchcodec`, which shows the same frames where it can read them.
+        untrusted: decode in a locked process of its own, bounded in memory and time.
+
+    Raises:
+        ValueError: there is no such backend, or it cannot do what is asked.
+    """
+
+    backend: Backend = "pyav"
+    untrusted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.backend not in get_args(Backend):
+            known = " and ".join(get_args(Backend))
+            raise ValueError(f"There is no backend {self.backend!r}; there are {known}.")
+        if self.untrusted and self.backend != "pyav":
+            raise ValueError(
+                f"Untrusted videos are decoded by pyav only, got backend {self.backend!r}. "
+                "Leave one of the two out."
+            )
