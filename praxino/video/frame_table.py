@@ -344,6 +344,8 @@ def _expected(
     # Headers round, and count the empty chunks of a delayed encoder; not so in a file that is
     # damaged anyway.
     tolerance = 0.6 * usual if problems else max(0.5, 2 * usual)
+    if len(seconds) > 1 and _constant_gap(decoder, np.diff(seconds)) is None:
+        tolerance += float(np.diff(seconds).max())  # the last may stay as long
     left_out = _left_out(decoder, seconds, problems)
     missing_at_end = 0
     if decoder.declared_seconds is not None:
@@ -354,16 +356,20 @@ def _expected(
     return len(seconds) + left_out + missing_at_end
 
 
+def _constant_gap(decoder: Decoder, gaps: NDArray[np.float64]) -> float | None:
+    """The distance that three in four frames keep; None at a variable rate."""
+    regular = np.abs(gaps - np.median(gaps)) < 1.5 * float(decoder.tick) + 1e-6
+    return float(gaps[regular].mean()) if 4 * regular.sum() >= 3 * len(gaps) else None
+
+
 def _left_out(decoder: Decoder, seconds: NDArray[np.float64], problems: list[str]) -> int:
     """Frames that are missing in the middle, by the holes in a rate that is constant otherwise."""
     gaps = np.diff(seconds)
     if len(gaps) < 4 or decoder.source.container in ("avi", "gif"):
         return 0
-    usual = float(np.median(gaps))
-    regular = np.abs(gaps - usual) < 1.5 * float(decoder.tick) + 1e-6
-    if 4 * regular.sum() < 3 * len(gaps):
-        return 0  # a variable rate
-    period = float(gaps[regular].mean())
+    period = _constant_gap(decoder, gaps)
+    if period is None:
+        return 0
     holes = np.flatnonzero((gaps > 1.5 * period) & (gaps < _MAX_HOLE_SECONDS))
     lost = int(np.round(gaps[holes] / period - 1).sum())
     if not lost:
