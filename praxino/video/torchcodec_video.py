@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import dropwhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
@@ -33,7 +33,7 @@ from praxino.video.frame_table import FrameTable, scan
 from praxino.video.reader import Frame, Video
 
 if TYPE_CHECKING:
-    from torchcodec.decoders import RawFrame
+    from torchcodec.decoders import Demuxer, RawFrame, VideoStream
 
 # Sound and text beside the pictures are not decoded, but FFmpeg looks into them when it opens a
 # file. PyAV is given a list of what it may look into; torchcodec cannot be.
@@ -64,6 +64,7 @@ _PADDING_BYTES = 64
 _SURE = 25  # of 100; at or below, FFmpeg wants to see more of the file
 
 
+@functools.cache
 def why_not() -> str | None:
     """Why torchcodec cannot be used here, in one line; None where it can."""
     try:
@@ -140,7 +141,9 @@ class TorchcodecVideo(Video):
         self._pixel_format = first.format.name
         self._first: av.VideoFrame = first
         self._table: FrameTable | None = None
-        self._index_of: dict[int, int] = {}
+        self._coming: Iterator[tuple[int, RawFrame]]
+        self._current: RawFrame | None
+        self._place: int  # index of the last picture that came
         self._closed = False
         self._pictures = self._open(self._threads)
         self._start()
@@ -154,21 +157,23 @@ class TorchcodecVideo(Video):
         if self._table is None:
             table = scan(self._source, self._first, self._threads)
             table.kept = None  # PyAV's pictures
-            self._index_of = self._stamps(table)
+            if self._container == "avi":
+                # Its pictures have no times, only slots, which `seconds` counts from the first one.
+                slots = np.rint(table.seconds / self._tick).astype(np.int64)
+                self._slots = slots + (self._first.dts or 0)
+            elif not table.ticks:
+                raise _not_by_torchcodec(
+                    self.name, "some of its frames have no time stamp or share one"
+                )
             self._table = table
         return self._table
 
-    def _stamps(self, table: FrameTable) -> dict[int, int]:
-        """Index by the time stamp with which torchcodec's pictures come, in ticks."""
-        if self._container == "avi":
-            # Its pictures have no times, only slots, which `table.seconds` counts from the first.
-            slots = np.rint(table.seconds / self._tick).astype(int) + (self._first.dts or 0)
-            return {slot: index for index, slot in enumerate(slots.tolist())}
-        if not table.ticks:
-            raise _not_by_torchcodec(
-                self.name, "two of its frames have the same time stamp, or one has none"
-            )
-        return {ticks: index for index, ticks in enumerate(table.ticks)}
+    def _index_of(self, ticks: int) -> int | None:
+        """The frame that comes with this time stamp; None where there is none."""
+        if self._container != "avi":
+            return self._scanned().index_of(ticks)
+        place = int(np.searchsorted(self._slots, ticks))
+        return place if place < len(self) and self._slots[place] == ticks else None
 
     def _problems(self, table: FrameTable) -> list[str]:
         problems = list(table.problems)
@@ -176,6 +181,11 @@ class TorchcodecVideo(Video):
             problems.append(f"cut short: {len(self)} of {table.expected} frames are there")
         if self._lost:
             problems.append(f"{len(self._lost)} of {len(self)} frames do not decode")
+        if table.patched:
+            problems.append(
+                f"{len(table.patched)} of {len(self)} frames are damaged and were patched by the "
+                "decoder; frames that build on them may show it"
+            )
         if self._video_streams > 1:
             problems.append(f"has {self._video_streams} video streams; the first is read")
         if self._convert.problem:
@@ -194,17 +204,20 @@ class TorchcodecVideo(Video):
 
     def close(self) -> None:
         """Give back memory, decoding threads and the file."""
+        if not self._closed:
+            self._pictures.close()
         self._closed = True
-        self._pictures.close()
-        self._current, self._table = None, None
+        self._coming, self._current, self._table = iter(()), None, None
 
     def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         shown = self._on_screen(index)
         picture = self._find(shown)
         if picture is None and self._lost is None:
             # A packet does not decode: find all of these at once, by decoding from the start.
-            found = {index for index, _ in self._from_start()}
-            self._note_lost([index for index in range(len(self)) if index not in found])
+            lost = np.ones(len(self), dtype=bool)
+            for place, _ in self._from_start():
+                lost[place] = False
+            self._note_lost(np.flatnonzero(lost).tolist())
             self._threads = 1  # several give up at the last packets when one of these is damaged
             self._reopen()
             shown = self._on_screen(index)
@@ -295,8 +308,8 @@ class TorchcodecVideo(Video):
         for picture in pictures:
             ticks = round(picture.pts_seconds / self._tick)
             # In AVI, the last one leaves a decoder that reorders pictures without a slot.
-            index = previous + 1 if ticks < _NO_STAMP else self._index_of.get(ticks, -1)
-            if previous < index < len(self):
+            index = previous + 1 if ticks < _NO_STAMP else self._index_of(ticks)
+            if index is not None and previous < index < len(self):
                 yield index, picture
                 previous = index
 
@@ -315,14 +328,12 @@ class _Pictures:
 
     Args:
         source: what `check_source` let through.
-        stream: number of the video's stream in the file.
-        codec: that it has for PyAV.
+        number: of the video's stream in the file.
+        codec: of that stream, as PyAV finds it.
         threads: decoding threads.
     """
 
-    def __init__(self, source: Source, stream: int, codec: str, threads: int) -> None:
-        from torchcodec.decoders import Demuxer
-
+    def __init__(self, source: Source, number: int, codec: str, threads: int) -> None:
         self._file = source.open()
         try:
             container = _container_for_torchcodec(self._file)
@@ -330,17 +341,24 @@ class _Pictures:
                 raise _not_by_torchcodec(
                     source.name, f"its FFmpeg takes it for {container or 'no video'}"
                 )
-            self._demuxer = Demuxer(self._file, streams=stream)
-            found = self._demuxer.streams[0].metadata.codec
-            if found != codec:
-                raise _not_by_torchcodec(source.name, f"its FFmpeg finds {found} for {codec}")
-            self._decoder = self._demuxer.streams[0].make_decoder("cpu", num_ffmpeg_threads=threads)
-        except (RuntimeError, OSError) as error:
-            self._file.close()
-            raise _not_by_torchcodec(source.name, _condensed(str(error))) from None
+            self._demuxer, stream = self._open_demuxer(source, number)
+            if stream.metadata.codec != codec:
+                raise _not_by_torchcodec(
+                    source.name, f"its FFmpeg finds {stream.metadata.codec} instead of {codec}"
+                )
+            self._decoder = stream.make_decoder("cpu", num_ffmpeg_threads=threads)
         except BaseException:
             self._file.close()
             raise
+
+    def _open_demuxer(self, source: Source, number: int) -> "tuple[Demuxer, VideoStream]":
+        from torchcodec.decoders import Demuxer, VideoStream
+
+        try:
+            demuxer = Demuxer(cast(io.RawIOBase, self._file), streams=number)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise _not_by_torchcodec(source.name, _condensed(str(error))) from None
+        return demuxer, cast(VideoStream, demuxer.streams[0])
 
     def __iter__(self) -> Iterator["RawFrame"]:
         packets = iter(self._demuxer)
@@ -403,7 +421,7 @@ def _to_pyav(picture: "RawFrame") -> av.VideoFrame:
             key=lambda samples: samples.ctypes.data,
         )
         height, width = side_by_side[0].shape
-        rows = np.frombuffer(plane, side_by_side[0].dtype).reshape(plane.height, -1)
+        rows = np.asarray(memoryview(plane)).view(side_by_side[0].dtype).reshape(plane.height, -1)
         pixels = rows[:, : width * len(side_by_side)].reshape(height, width, len(side_by_side))
         for offset, samples in enumerate(side_by_side):
             if samples.strides[1] != len(side_by_side) * samples.itemsize:
