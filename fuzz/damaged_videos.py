@@ -226,6 +226,9 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
+CUTS = ("cut in the middle", "cut anywhere", "last percent missing", "only the header")
+
+
 def damaged(content: bytes, damage: str, seed: int) -> bytes:
     """The content after one kind of damage."""
     # The name is part of the seed, so that two kinds do not hit the same places.

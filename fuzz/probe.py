@@ -10,6 +10,7 @@ Each file is read by every road that praxino has, in a child process with limits
     partial    fewer came, and frames_got < frames_expected tells how many
     told       fewer came, and info.problems says what is wrong without a count
     failed     VideoError
+    legal      fewer came, nothing was said, and the file is by itself a whole, shorter video
     SILENT     fewer came and nothing was said
     DIFFERENT  two roads gave different pictures for one frame and nothing was said
     FALSE      the file is intact and something was said
@@ -35,13 +36,24 @@ from typing import Any
 import numpy as np
 
 from fuzz.bounded import Outcome, run
-from fuzz.damaged_videos import DAMAGES, FRAMES, KINDS, NO_DAMAGE, damaged, make_videos, not_videos
+from fuzz.damaged_videos import (
+    CUTS,
+    DAMAGES,
+    FRAMES,
+    KINDS,
+    NO_DAMAGE,
+    damaged,
+    make_videos,
+    not_videos,
+)
 from praxino.errors import VideoError
 from praxino.ledger import Ledger
+from praxino.video.decoder import check_source
 from praxino.video.reader import Video, open_video
+from praxino.video.structure import structure_problems
 
 FINDS = ("SILENT", "DIFFERENT", "FALSE", "WRONG", "CRASH", "HANG", "OOM")
-OUTCOMES = ("ok", "partial", "told", "failed", *FINDS)
+OUTCOMES = ("ok", "partial", "told", "failed", "legal", *FINDS)
 _AT_ONCE = 32  # frames per read
 
 
@@ -295,6 +307,8 @@ def probe(
         content = damaged(videos[name], damage, seed)
         result = judge(content, FRAMES, intact[name])
         result.video, result.damage, result.seed = name, damage, seed
+        if result.outcome == "SILENT" and is_whole_by_itself(name, damage, content):
+            result.outcome = "legal"
         if damage == NO_DAMAGE and result.outcome not in FINDS and not result.is_whole:
             result.outcome = "FALSE"
         if peers:
@@ -305,6 +319,21 @@ def probe(
             stem = f"{result.outcome.lower()}_{damage.replace(' ', '_')}_{seed}_{name}"
             (keep / stem).write_bytes(content)
         yield result
+
+
+def is_whole_by_itself(name: str, damage: str, content: bytes) -> bool:
+    """Whether nothing in a file can tell that there was more; argued for each case.
+
+    * Pictures taken out of a GIF by a program that writes a new one: any picture may stay as long
+      as it likes, so the longer pause is none that a GIF could not have.
+    * MPEG-TS and MPEG-PS say nothing of their length. One that ends with a whole packet and whose
+      pictures all decode is a video that was recorded for so long.
+    """
+    if name.endswith(".gif"):
+        return damage == "packets taken out"
+    if name.endswith((".ts", ".mpg")):
+        return damage in CUTS and not structure_problems(check_source(content))
+    return False
 
 
 def probe_not_videos() -> Iterator[Result]:

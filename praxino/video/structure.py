@@ -174,26 +174,41 @@ def _walk_gif(file: BinaryIO, length: int) -> Iterator[str]:
     """GIF89a: extensions and pictures in blocks of up to 255 bytes, then a last byte, 0x3B."""
     screen = _read(file, 13)[10]
     _skip(file, 13 + _palette_bytes(screen), length, "palette")
+    pictures = uneven = 0
     for _ in range(_MAX_PARTS):
         place = file.tell()
         kind = file.read(1)
-        if kind == b"\x3b":
-            if place + 1 < length:
-                yield f"the last {length - place - 1} bytes follow on the end of the GIF"
-            return
         if kind == b"!":
             _read(file, 1)
+            _read_blocks(file)
         elif kind == b",":
             _skip(file, place + 10 + _palette_bytes(_read(file, 9)[8]), length, "palette")
             _read(file, 1)  # the size of a code
+            pictures += 1
+            uneven += not _read_blocks(file)
+        elif kind == b"\x3b":
+            if place + 1 < length:
+                yield f"the last {length - place - 1} bytes follow on the end of the GIF"
+            break
         elif not kind:
             yield "the file is cut short: the mark at the end of a GIF is missing"
-            return
+            break
         else:
             raise _stray("block", place)
-        size = _read(file, 1)[0]
-        while size:
-            size = _read(file, size + 1)[-1]
+    # A walk that has lost its way goes through data as if it were lengths, and may find back after
+    # some pictures. Encoders fill all blocks of a picture but the last.
+    if 0 < uneven < pictures / 2:
+        yield f"{uneven} of {pictures} pictures have blocks of all sizes, and may hide others"
+
+
+def _read_blocks(file: BinaryIO) -> bool:
+    """Go behind the empty block that ends a row of blocks; whether all but the last are alike."""
+    sizes = []
+    size = _read(file, 1)[0]
+    while size:
+        sizes.append(size)
+        size = _read(file, size + 1)[-1]
+    return len(set(sizes[:-1])) <= 1
 
 
 def _palette_bytes(flags: int) -> int:

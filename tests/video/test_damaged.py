@@ -208,6 +208,18 @@ def test_a_gif_without_its_last_byte(tmp_path: Path) -> None:
         assert expected in video.info.problems
 
 
+def test_a_gif_picture_that_swallows_the_next_ones(tmp_path: Path) -> None:
+    content = write(tmp_path / "x.gif", "gif", pixel_format="rgb8")
+    next_picture, _ = packets_of(content)[31]
+    # 8 bytes of control, 10 of a picture's head, the size of a code, then the first block.
+    assert content[next_picture + 19] == 255
+    # The empty block that ends picture 30 becomes one that leads to it.
+    with open_video(overwritten(content, next_picture - 1, 1, bytes([19]))) as video:
+        assert len(video) == 59
+        said = "1 of 59 pictures have blocks of all sizes, and may hide others"
+        assert video.info.problems == (said,)
+
+
 def test_ogg_pages_that_are_damaged_or_missing(tmp_path: Path) -> None:
     content = write(tmp_path / "x.ogv", "libvpx")
     pages = [place for place in range(len(content)) if content[place : place + 4] == b"OggS"]
