@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from praxino.atomic import atomic_write
 from praxino.checked_json import checked, parse_json
@@ -74,22 +74,39 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> nn.Mo
     """
     path = find_checkpoint(path)
     card, promised = _read_card(path)
-    build = partial(create_model, card.model, num_classes=len(card.classes), **card.options)
     where = printable(path)
     try:
-        with torch.device("meta"):  # shapes without numbers: whatever it asks for costs nothing
-            sketch = build()
-    # Options out of range, some of them in torch's own words.
-    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        with _ShapesOnly():  # whatever the card asks for costs nothing yet
+            model = create_model(card.model, num_classes=len(card.classes), **card.options)
+    except (ValueError, TypeError, ArithmeticError) as error:  # options out of range
+        reason = str(error).partition("\n")[0]
         raise ValueError(f"{where}: its card describes no model: {reason}") from None
-    check_fit(sketch, promised, where)
-    _check_clip(sketch.clip_spec, where)  # type: ignore[arg-type]
-    model = build()  # now known to be as large as the file
-    load_strict(model, load_tensors(path), where)
+    _check_clip(model.clip_spec, where)  # type: ignore[arg-type]
+    check_fit(model, promised, where)
+    # Cloned, because what is read is a view of the file, which may change while the model is used.
+    weights = {name: tensor.clone() for name, tensor in load_tensors(path).items()}
+    load_strict(model, weights, where, assign=True)
     model.clip_spec = card.clip_spec  # type: ignore[assignment]
     model.classes, model.card = card.classes, card  # type: ignore[assignment]
     return model.to(device).eval()
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """Models are built with weights on the meta device: shapes without numbers.
+
+    Not `torch.device("meta")`: that takes in what some networks calculate from to be built, and it
+    draws first weights, for which torch imports a thousand modules.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        if func in (torch.empty, torch.zeros, torch.ones):
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
 
 
 def save_tensors(

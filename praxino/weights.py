@@ -359,13 +359,14 @@ def check_fit(model: nn.Module, state: State, where: str) -> None:
         )
 
 
-def load_strict(model: nn.Module, state: State, where: str) -> None:
+def load_strict(model: nn.Module, state: State, where: str, *, assign: bool = False) -> None:
     """Load weights that fit name by name and shape by shape, or change nothing.
 
     Args:
         model: gets the weights.
         state: under the model's own names; `num_batches_tracked` may be missing.
         where: the file, for the message.
+        assign: put these very tensors into the model, whose own may be on the meta device.
 
     Raises:
         ValueError: names, shapes or dtypes differ (the first ten are listed), or a weight is not a
@@ -383,7 +384,7 @@ def load_strict(model: nn.Module, state: State, where: str) -> None:
                 "file is damaged, or its training diverged. Take another checkpoint."
             )
     counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
-    model.load_state_dict(counters | fitting)
+    model.load_state_dict(counters | fitting, assign=assign)
 
 
 if __name__ == "__main__":

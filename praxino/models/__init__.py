@@ -209,7 +209,11 @@ def create_model(
     classes = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model = row.build(**classes, **options)
-    except (RuntimeError, ArithmeticError) as error:  # a layer of no size, or of more than memory
+    except (
+        RuntimeError,
+        TypeError,
+        ArithmeticError,
+    ) as error:  # a layer of no size, or of more than memory
         reason = str(error).strip().partition("\n")[0]
         said = ", ".join(f"{key}={value!r}" for key, value in (classes | options).items())
         raise ValueError(f"{name} cannot be built with {said}: {reason}") from None
