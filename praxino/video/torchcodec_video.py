@@ -10,7 +10,9 @@ and torchcodec is handed an open file, never a path. But its FFmpeg guesses the 
 content, and a file can begin as a video and be taken for a playlist; so FFmpeg is asked first what
 it takes the file for, and all but the container that PyAV read is refused.
 
-One limit is weaker: pictures that grow in mid-stream are refused after they were decoded.
+Two things are weaker. Pictures that grow in mid-stream are refused after they were decoded, and
+torchcodec does not say which pictures its decoder patched: damage inside one that still decodes is
+told by the default backend alone.
 """
 
 import ctypes
@@ -61,6 +63,10 @@ _NO_STAMP = -(2**62)  # FFmpeg's "no time stamp" is far below
 
 _LEAST_PROBE_BYTES, _MOST_PROBE_BYTES = 2**11, 2**20
 _PADDING_BYTES = 64
+# How a missing library is told on Linux, macOS and Windows, and what torch says to that.
+_ABSENT = ("cannot open shared object", "Library not loaded", "Could not find module")
+_ABSENT += ("Could not load this library",)
+
 _SURE = 25  # of 100; at or below, FFmpeg wants to see more of the file
 
 
@@ -72,9 +78,9 @@ def why_not() -> str | None:
     except ModuleNotFoundError as error:
         if error.name == "torchcodec":
             return "torchcodec is not installed"
-        return f"torchcodec does not load: {_condensed(str(error))}"
+        return f"torchcodec does not load: {error}"
     except (ImportError, OSError, RuntimeError) as error:
-        return f"torchcodec does not load: {_condensed(str(error))}"
+        return f"torchcodec does not load: {_condensed(str(error.__cause__ or error))}"
     version = getattr(torchcodec, "__version__", "of unknown version")
     try:
         from torchcodec.decoders import Demuxer
@@ -93,12 +99,16 @@ def why_not() -> str | None:
 
 
 def _condensed(message: str) -> str:
-    """The line that matters in torchcodec's report on all versions of FFmpeg that it tried."""
-    reasons = re.findall(r"^\w*Error: (.+)$", message, flags=re.MULTILINE) or [message.strip()]
-    present = [reason for reason in reasons if not re.match(r"\S*av\w+\S*: cannot open", reason)]
-    if not present:
-        return "no shared libraries of FFmpeg 4 to 9 are found"
-    return present[-1].splitlines()[0] if present[-1] else "it gives no reason"
+    """The part that matters of what torchcodec says in many lines."""
+    # On loading: one report for each version of FFmpeg, all but one of them "there is none".
+    reasons = re.findall(r"^\w*Error: (.+)$", message, flags=re.MULTILINE)
+    if reasons:
+        others = [reason for reason in reasons if not any(word in reason for word in _ABSENT)]
+        return others[-1] if others else "the shared libraries of FFmpeg 4 to 9 are not found"
+    # On files: behind the place in its own sources.
+    return (
+        re.sub(r"^.*?\.cpp:\d+, ", "", message.strip()).partition("\n")[0] or "it gives no reason"
+    )
 
 
 class TorchcodecVideo(Video):
@@ -119,8 +129,8 @@ class TorchcodecVideo(Video):
     def __init__(self, source: Source, short_side: int | None, threads: int) -> None:
         if (reason := why_not()) is not None:
             raise EnvironmentFault(
-                f"{reason}. Install it with pip install 'praxino[torchcodec]' and FFmpeg 4 to 9 "
-                '(apt install ffmpeg), or leave backend="torchcodec" out.'
+                f"{reason}. Install it with pip install 'praxino[torchcodec]', and FFmpeg with its "
+                "shared libraries (apt install ffmpeg), or use backend pyav, the default."
             )
         self._source, self._threads = source, threads
         with closing(Decoder(source, threads)) as decoder:
@@ -393,8 +403,7 @@ class _Pictures:
 def _not_by_torchcodec(name: str, why: str) -> VideoError:
     return VideoError(
         name,
-        f"cannot be read by torchcodec: {why}. The default backend reads it: leave "
-        'backend="torchcodec" out.',
+        f"cannot be read by torchcodec: {why}. Use backend pyav, the default, which reads it.",
         code="backend",
     )
 
