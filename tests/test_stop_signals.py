@@ -1,0 +1,113 @@
+# ruff: noqa: PT012 - signals come in the middle of a block
+"""When a signal stops a long job."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from praxino.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped
+from praxino.stop_signals import stop_signals
+
+
+def send(name: str) -> None:
+    os.kill(os.getpid(), getattr(signal, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("SIGINT", EXIT_INTERRUPTED), ("SIGTERM", EXIT_TERMINATED), ("SIGHUP", 129), ("SIGUSR1", 138)],
+)
+def test_at_once_where_nothing_is_half_done(name, code):
+    before = signal.getsignal(getattr(signal, name))
+    reached = []
+    with pytest.raises(Stopped, match=f"^{name}$") as caught, stop_signals():
+        send(name)
+        reached.append("too far")
+    assert caught.value.exit_code == code
+    assert not reached
+    assert signal.getsignal(getattr(signal, name)) == before
+
+
+def test_a_held_block_is_done_first():
+    done = []
+    with pytest.raises(Stopped), stop_signals() as stop:
+        with stop.held():
+            send("SIGTERM")
+            with stop.held():
+                done.append("inner")
+            done.append("outer")
+        done.append("too far")
+    assert done == ["inner", "outer"]
+    assert not stop.hurried
+
+
+def test_the_body_of_a_loop_is_done_first_but_waiting_is_not():
+    done = []
+
+    def batches():
+        yield 1
+        yield 2
+        send("SIGTERM")  # while the loop waits for its next batch
+        done.append("too far")
+
+    with pytest.raises(Stopped), stop_signals() as stop:
+        for batch in stop.whole_steps(batches()):
+            done.append(batch)
+    assert done == [1, 2]
+
+    with pytest.raises(Stopped), stop_signals() as stop:
+        for batch in stop.whole_steps([3, 4]):
+            send("SIGTERM")
+            done.append(batch)
+    assert done == [1, 2, 3]
+
+
+def test_only_a_second_ctrl_c_is_in_a_hurry():
+    done = []
+    with pytest.raises(Stopped), stop_signals() as stop, stop.held():
+        for name in ("SIGTERM", "SIGTERM", "SIGINT"):
+            send(name)
+        done.append("not yet")
+        send("SIGINT")
+        done.append("too far")
+    assert done == ["not yet"]
+    assert stop.hurried
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_signals():
+            send("SIGHUP")
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_forked_process_leaves_it_to_its_parent():
+    with stop_signals() as stop:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                stop.raise_if_asked()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_other_threads_change_nothing():
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def job():
+        with stop_signals() as stop, stop.held():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    thread.join()
+    assert seen == [before]
