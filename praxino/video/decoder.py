@@ -350,7 +350,8 @@ class Decoder:
             return float(self.stream.duration * self.tick)
         # Matroska declares that of the longest stream, and the sound may be longer.
         if self._container.duration and len(self._container.streams) == 1:
-            return self._container.duration / av.time_base
+            # It counts from second 0 of the file's clock, where recordings often do not start.
+            return self._container.duration / av.time_base - max(0.0, self.container_start_seconds)
         return None
 
     def packets(self) -> Iterator[av.Packet]:

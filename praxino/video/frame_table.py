@@ -244,16 +244,15 @@ def _scan_packets(
     problems = list(structure_problems)
     if skipped:
         problems.append(f"the first {skipped} pictures have no key frame to decode them from")
-    last_seconds = durations[order[-1]] * float(decoder.tick)
     times = array("q", stamps[skipped:].tobytes())
     seconds = np.fromiter((clock.of_ticks(ticks) for ticks in times), np.float64, len(times))
-    if not last_seconds:
-        last_seconds = _usual_gap(seconds, float(clock.period))
+    declared_last = durations[order[-1]] * float(decoder.tick)
+    last_seconds = _last_seconds(declared_last, seconds, float(clock.period))
     if decoder.corrupt_packets:
         problems.append(f"{decoder.corrupt_packets} packets are marked as corrupt or cut short")
     if decoder.errors:
         problems.append("reading stopped at an error, before the end of the file")
-    if declared := decoder.declared_frames:
+    if declared := _declared_frames(decoder, problems):
         expected: int | None = len(times) + skipped + max(0, declared - count)
         _left_out(decoder, seconds, problems)
     else:
@@ -306,9 +305,9 @@ def _scan_by_decoding(
         problems.append(f"{decoder.errors} packets do not decode")
     times = np.array(seconds)
     last_seconds = _usual_gap(times, float(clock.period))
-    if decoder.source.container == "avi" and decoder.declared_frames:
+    if decoder.source.container == "avi" and (declared := _declared_frames(decoder, problems)):
         # The header counts slots, and the ones that a delayed encoder left empty.
-        missing = max(0, decoder.declared_frames - decoder.packets_seen)
+        missing = max(0, declared - decoder.packets_seen)
         expected: int | None = max(len(stamps), decoder.pictures_seen) + missing
     else:
         expected = _expected(decoder, times, last_seconds, problems)
@@ -333,6 +332,28 @@ def _usual_gap(seconds: NDArray[np.float64], period: float) -> float:
     return float(np.median(np.diff(seconds))) if len(seconds) > 1 else period
 
 
+def _last_seconds(declared: float, seconds: NDArray[np.float64], period: float) -> float:
+    """How long the last frame is shown: as declared, where that is within reason.
+
+    FFmpeg gives a frame of VP9 in MP4 one tick, and a lying header gives it years.
+    """
+    gaps = np.diff(seconds)
+    if not gaps.size:
+        return declared or period
+    if gaps.min() / 2 <= declared <= max(_MAX_HOLE_SECONDS, 10 * gaps.max()):
+        return declared
+    return _usual_gap(seconds, period)
+
+
+def _declared_frames(decoder: Decoder, problems: list[str]) -> int | None:
+    """The header's number of frames, unless no video has that many; then `problems` tells."""
+    declared = decoder.declared_frames
+    if declared is None or declared <= MAX_FRAMES:
+        return declared
+    problems.append(f"its header promises {declared:,} frames, which no video has")
+    return None
+
+
 def _expected(
     decoder: Decoder, seconds: NDArray[np.float64], last_seconds: float, problems: list[str]
 ) -> int | None:
@@ -351,6 +372,11 @@ def _expected(
     if decoder.declared_seconds is not None:
         missing = decoder.declared_seconds - float(seconds[-1]) - last_seconds
         missing_at_end = round(missing / usual) if missing > tolerance else 0
+        if missing_at_end > MAX_FRAMES:
+            problems.append(
+                f"its header promises {decoder.declared_seconds:,.0f} seconds, which no video has"
+            )
+            missing_at_end = 0
     elif not left_out:
         return None
     return len(seconds) + left_out + missing_at_end
