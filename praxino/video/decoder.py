@@ -89,6 +89,12 @@ class SizedFile(io.RawIOBase):
         self._place += len(found)
         return found
 
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer, as far as the file goes; `io.BufferedReader` reads so."""
+        found = self.read(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go there, and say where that is."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
@@ -329,6 +335,11 @@ class Decoder:
             # The fields of an interlaced picture may come as two packets.
             and self.stream.codec_context.field_order in (0, 1)
         )
+
+    @property
+    def wraps(self) -> bool:
+        """Whether the container's clock starts again when its 33 bits are full."""
+        return self.source.container in ("mpegts", "mpeg")
 
     @property
     def container_start_seconds(self) -> float:

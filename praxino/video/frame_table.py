@@ -38,6 +38,8 @@ KEEP_BYTES = 64 * 2**20  # decoded frames that a decoding scan may keep for the 
 _RATE_IS_A_PROMISE = ("matroska", "mpegts", "mpeg", "flv", "ogg")
 _MAX_HOLE_SECONDS = 10.0  # a longer one is a jump of the clock rather than lost frames
 
+_MPEG_WRAP = 2**33  # ticks after which the clock of MPEG-TS and MPEG-PS starts again
+
 
 @dataclass
 class FrameTable:
@@ -111,6 +113,8 @@ class Clock:
         self._parts = math.lcm(tick.denominator, zero.denominator, self.period.denominator)
         self._tick, self._zero = int(tick * self._parts), int(zero * self._parts)
         self._period = int(self.period * self._parts)
+        # MPEG's clock starts again after 26 hours; elsewhere this is 0.
+        self._wrap = int(_MPEG_WRAP * tick * self._parts) if decoder.wraps else 0
         self._previous: int | None = None
         self._shift = 0
 
@@ -132,6 +136,12 @@ class Clock:
             time = stamp * self._tick - self._zero + self._shift
             self.repaired += self._missing
             self._missing = 0
+            if self._wrap and self._previous is not None:
+                # The turn of the clock that is nearest: FFmpeg guesses one turn at most, and takes
+                # a recording that starts anew for it.
+                turns = round((self._previous - time) / self._wrap)
+                self._shift += turns * self._wrap
+                time += turns * self._wrap
             if self._previous is not None and time <= self._previous:
                 self._shift += self._previous + self._period - time
                 time = self._previous + self._period
@@ -227,6 +237,8 @@ def _scan_packets(
         if packet.pts is None or packet.dts is None:
             return None
         if previous is not None and packet.dts < previous:
+            return None
+        if previous is not None and decoder.wraps and packet.dts - previous > _MPEG_WRAP // 2:
             return None
         previous = packet.dts
         if packet.is_discard:  # an edit list hides it; the decoder drops it
