@@ -32,8 +32,10 @@ from praxino.terminal import (
     training_progress,
     write,
 )
+from praxino.video.decoding import Backend
 
 if TYPE_CHECKING:
+    from praxino.doctor import Finding
     from praxino.recipe import TrainConfig
 
 app = App(
@@ -71,6 +73,9 @@ def _parse(program: App, arguments: list[str]) -> Any:
     return program(arguments, exit_on_error=False, print_error=False, result_action="return_value")
 
 
+Untrusted = Annotated[bool, Parameter(negative="")]
+
+
 # --- predict -------------------------------------------------------------------------------------
 
 
@@ -88,6 +93,8 @@ def predict(
     csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     ledger: Path | None = None,
     device: str | None = None,
+    backend: Backend = "pyav",
+    untrusted: Untrusted = False,
 ) -> int:
     """Name the actions in videos.
 
@@ -101,8 +108,10 @@ def predict(
             takes an .mp4 for each video.
         json_: write everything as JSON; - is standard output.
         csv: write video, label and score; - is standard output.
-        ledger: write one line per video: ok, partial or failed.
+        ledger: write one line per video: ok, partial, failed or skipped.
         device: cpu or cuda; the GPU if there is one.
+        backend: what decodes the videos.
+        untrusted: decode each in a locked process of its own, bounded in memory and time.
     """
     from praxino.checkpoint import load_model
     from praxino.datasets.folder import find_videos
@@ -124,7 +133,15 @@ def predict(
     try:
         for path in paths:
             try:
-                result = recognise(path, network, clips=clips, every_seconds=every, device=device)
+                result = recognise(
+                    path,
+                    network,
+                    clips=clips,
+                    every_seconds=every,
+                    device=device,
+                    backend=backend,
+                    untrusted=untrusted,
+                )
                 if save is not None:
                     say(err, f"Wrote {result.save(targets[path])}")
             except VideoError as error:
@@ -137,8 +154,14 @@ def predict(
                 record.partial(str(path), *result.short)
                 complain(f"{path}: only {record.entries[str(path)].message}.", EXIT_OK)
             results.append(result)
-            print_top(console, result, top)
+            try:
+                print_top(console, result, top)
+            except BrokenPipeError:
+                if not (save or json_ or csv or ledger):
+                    raise
+                console.quiet = True  # whoever read has seen enough; the files are still wanted
     finally:  # what is done is kept, whatever has stopped the rest
+        _skip_the_rest(record, paths)
         if json_ is not None:
             said = json.dumps([one.to_dict() for one in results], indent=2, ensure_ascii=False)
             write(json_, said)
@@ -149,6 +172,13 @@ def predict(
     if len(paths) > 1:
         print_counts(record, console)
     return record.exit_code
+
+
+def _skip_the_rest(record: Ledger, paths: list[Path]) -> None:
+    """Give the videos that a stopped job has not come to their line in the ledger."""
+    for path in paths:
+        if str(path) not in record.entries:
+            record.skipped(str(path), "not_reached", "the job was stopped before it")
 
 
 def _targets(save: Path | None, paths: list[Path]) -> dict[Path, Path]:
@@ -209,45 +239,53 @@ def video(
     *,
     json_: Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
     ledger: Path | None = None,
+    backend: Backend = "pyav",
+    untrusted: Untrusted = False,
 ) -> int:
     """Tell what video files really hold: every frame is decoded and counted.
 
     Args:
         files: files, folders or glob patterns; several give a line each.
         json_: write everything as JSON; - is standard output.
-        ledger: write one line per video: ok, partial or failed.
+        ledger: write one line per video: ok, partial, failed or skipped.
+        backend: what decodes the videos.
+        untrusted: decode each in a locked process of its own, bounded in memory and time.
     """
     from praxino.datasets.folder import find_videos
     from praxino.video_report import HEADINGS, failed_dict, failed_row, page, report_video, row
 
     paths = list(_expand(files, find_videos))
     record, found, several = Ledger(), [], len(paths) > 1
-    console = err if str(json_) == "-" else out
-    if several:
-        say(console, HEADINGS)
-    with bar_of("reading") as progress:
-        for number, path in enumerate(paths):
-            try:
-                report = report_video(path)
-            except VideoError as error:
-                record.failed(str(path), error)
-                found.append(failed_dict(str(path), error))
-                if several:
-                    say(console, failed_row(str(path), error))
+    told = str(json_) != "-"  # what is asked for on standard output must be alone there
+    if several and told:
+        say(out, HEADINGS)
+    try:
+        with bar_of("reading") as progress:
+            for number, path in enumerate(paths):
+                try:
+                    report = report_video(path, backend=backend, untrusted=untrusted)
+                except VideoError as error:
+                    record.failed(str(path), error)
+                    found.append(failed_dict(str(path), error))
+                    if several and told:
+                        say(out, failed_row(str(path), error))
+                    else:
+                        complain(f"{path}: {error.message}", EXIT_SOME_ITEMS_FAILED)
                 else:
-                    complain(f"{path}: {error.message}", EXIT_SOME_ITEMS_FAILED)
-            else:
-                report.record(record)
-                found.append(report.to_dict())
-                say(console, row(report) if several else "\n".join(page(report)))
-            if progress is not None:
-                progress(number + 1, len(paths))
-    if json_ is not None:
-        write(json_, json.dumps(found, indent=2, ensure_ascii=False))
-    if ledger is not None:
-        record.write(ledger)
-    if several:
-        print_counts(record, console)
+                    report.record(record)
+                    found.append(report.to_dict())
+                    if told:
+                        say(out, row(report) if several else "\n".join(page(report)))
+                if progress is not None:
+                    progress(number + 1, len(paths))
+    finally:  # what is done is kept, whatever has stopped the rest
+        _skip_the_rest(record, paths)
+        if json_ is not None:
+            write(json_, json.dumps(found, indent=2, ensure_ascii=False))
+        if ledger is not None:
+            record.write(ledger)
+    if several and told:
+        print_counts(record)
     return EXIT_OK if record.counts["ok"] == len(paths) else EXIT_SOME_ITEMS_FAILED
 
 
@@ -371,6 +409,8 @@ def evaluate(
     output: Path | None = None,
     workers: int | None = None,
     device: str | None = None,
+    backend: Backend = "pyav",
+    untrusted: Untrusted = False,
 ) -> int:
     """Measure a model on labelled videos, by a stated protocol.
 
@@ -385,6 +425,8 @@ def evaluate(
         output: where to write predictions, confusion matrix and report; the run folder.
         workers: loader processes.
         device: cpu or cuda; the GPU if there is one.
+        backend: what decodes the videos.
+        untrusted: decode each in a locked process of its own, bounded in memory and time.
     """
     from praxino.datasets.source import open_source
     from praxino.evaluate import evaluate as measure
@@ -411,6 +453,8 @@ def evaluate(
             crops=crops,
             workers=workers,
             device=device,
+            backend=backend,
+            untrusted=untrusted,
             progress=progress,
         )
     folder = output or (run if run.is_dir() else run.parent)
@@ -603,11 +647,21 @@ def doctor(
     Args:
         json_: write everything as JSON; - is standard output.
     """
-    from praxino.doctor import as_dict, as_text, examine, exit_code
+    from praxino.doctor import as_dict, examine, exit_code, lines, verdict
 
-    findings = examine()
+    findings = []
+    told = str(json_) != "-"  # what is asked for on standard output must be alone there
+
+    def one_by_one() -> Iterator["Finding"]:
+        for finding in examine():
+            findings.append(finding)
+            yield finding
+
+    for line in lines(one_by_one()):
+        if told:
+            say(out, line)
+    if told:
+        say(out, f"\n{verdict(findings)}")
     if json_ is not None:
         write(json_, json.dumps(as_dict(findings), indent=2, ensure_ascii=False))
-    if str(json_) != "-":
-        say(out, as_text(findings))
     return exit_code(findings)

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +25,7 @@ from praxino.errors import EXIT_ENVIRONMENT, EXIT_OK, EnvironmentFault, VideoErr
 
 # Older versions lack the repairs of CVE-2026-107697 and CVE-2026-107695.
 SAFE_FFMPEG = (8, 1, 3)
+NAME_WIDTH = 15  # of the longest name
 LITTLE_DISK_BYTES = 2 * 10**9
 LITTLE_MEMORY_BYTES = 4 * 2**30
 LITTLE_SHARED_BYTES = 256 * 2**20  # loader workers hand over their clips there
@@ -51,12 +52,10 @@ class Finding:
     hint: str = ""
 
 
-def examine() -> list[Finding]:
-    """Look at everything that praxino needs, and try the decoder once."""
-    findings: list[Finding] = []
-    for section in (_versions, _machine, _devices, _video, _extras, _folders, _text):
-        findings += section()
-    return [_without_names(finding) for finding in findings]
+def examine() -> Iterator[Finding]:
+    """Look at everything that praxino needs, and try the decoder once; the slow things last."""
+    for section in (_machine, _text, _folders, _versions, _extras, _devices, _video):
+        yield from map(_without_names, section())
 
 
 def exit_code(findings: list[Finding]) -> int:
@@ -65,20 +64,18 @@ def exit_code(findings: list[Finding]) -> int:
     return EXIT_ENVIRONMENT if broken else EXIT_OK
 
 
-def as_text(findings: list[Finding]) -> str:
+def lines(findings: Iterable[Finding]) -> Iterator[str]:
     """The report; indented, so that a page written in Markdown shows it as it is."""
-    lines: list[str] = []
     section = ""
-    width = max(len(finding.name) for finding in findings)
     for finding in findings:
         if finding.section != section:
+            yield from ("",) * bool(section)
             section = finding.section
-            lines += ["", section] if lines else [section]
+            yield f"    {section}"
         mark = {"ok": " ", "warning": "!", "broken": "X"}[finding.state]
-        lines.append(f"{mark} {finding.name:<{width}}  {finding.value}")
+        yield f"    {mark} {finding.name:<{NAME_WIDTH}}  {finding.value}"
         if finding.hint:
-            lines.append(f"  {'':<{width}}  -> {finding.hint}")
-    return "\n".join(f"    {line}".rstrip() for line in lines) + f"\n\n{verdict(findings)}"
+            yield f"      {'':<{NAME_WIDTH}}  -> {finding.hint}"
 
 
 def verdict(findings: list[Finding]) -> str:
@@ -269,6 +266,7 @@ def _video() -> Iterator[Finding]:
     yield Finding(section, "encodes", ", ".join(name for name in CODECS if _has_codec(name, "w")))
     yield _round_trip(section)
     yield _torchcodec(section)
+    yield _sandbox(section)
 
 
 def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
@@ -310,14 +308,32 @@ def _round_trip(section: str) -> Finding:
 
 
 def _torchcodec(section: str) -> Finding:
+    from praxino.video.torchcodec_video import why_not
+
     name = "torchcodec"
     if importlib.util.find_spec(name) is None:
         return Finding(section, name, "not installed; only --backend torchcodec needs it")
+    reason = why_not()
+    if reason is None:
+        return Finding(section, name, f"{metadata.version(name)}, can be used")
+    return Finding(section, name, reason, "warning", "only --backend torchcodec needs it")
+
+
+def _sandbox(section: str) -> Finding:
+    from praxino.video.child import sandbox_report
+
+    name = "--untrusted"
     try:
-        importlib.import_module(name)
-    except (ImportError, OSError, RuntimeError) as error:
-        return Finding(section, name, f"cannot be loaded: {_line(error)}", "warning")
-    return Finding(section, name, f"{metadata.version(name)}, loads")
+        locks = sandbox_report()
+    except EnvironmentFault as error:
+        hint = "do not open videos of strangers on this machine"
+        return Finding(section, name, f"does not work: {_line(error)}", "warning", hint)
+    value = ", ".join(lock.replace("_", " ") for lock, holds in locks.items() if holds)
+    missing = ", ".join(lock.replace("_", " ") for lock, holds in locks.items() if not holds)
+    if missing:
+        hint = f"this system does not offer: {missing}"
+        return Finding(section, name, value or "works, without any lock", "warning", hint)
+    return Finding(section, name, value)
 
 
 # --- what else ------------------------------------------------------------------------------------

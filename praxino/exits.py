@@ -41,8 +41,7 @@ BEGINNINGS = [str(PACKAGE / name) for name in ("cli.py", "doctor.py")]
 
 def start() -> None:
     """Prepare the streams and signals of this process for a command."""
-    sys.stdout = _shows_any_letter(sys.stdout)
-    sys.stderr = _Unfailing.instead_of(_shows_any_letter(sys.stderr))
+    sys.stdout, sys.stderr = _shows_any_letter(sys.stdout), _never_fails(sys.stderr)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its folders are no news
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -145,7 +144,7 @@ def _os_fault(error: OSError) -> str:
         errno.ENOENT: "Check the path.",
         errno.EMFILE: "Raise the limit of open files (ulimit -n), or use --data.workers 0.",
     }
-    item = f"{error.filename}: " if error.filename is not None else ""
+    item = f"{error.filename}: " if error.filename is not None else "the output is not written: "
     return f"{item}{reason}. {hints.get(error.errno or 0, '')}".strip()
 
 
@@ -183,13 +182,15 @@ def _shows_any_letter(stream: TextIO | None) -> TextIO:
     return stream
 
 
+def _never_fails(stream: TextIO | None) -> TextIO:
+    shown = _shows_any_letter(stream)
+    if shown is not stream:  # the null device
+        return shown
+    return _Unfailing(shown.buffer, encoding=shown.encoding, errors="replace", line_buffering=True)
+
+
 class _Unfailing(io.TextIOWrapper):
     """Standard error that is no reason to fail: what nobody can read any more is not said."""
-
-    @classmethod
-    def instead_of(cls, stream: TextIO) -> "_Unfailing":
-        """Write to where that stream writes."""
-        return cls(stream.buffer, encoding=stream.encoding, errors="replace", line_buffering=True)
 
     def write(self, text: str, /) -> int:
         """Write, as far as possible."""

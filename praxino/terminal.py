@@ -31,6 +31,8 @@ class _Terminal(Console):
 
 def _console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
+    if os.environ.get("COLUMNS", "") == "0":  # said by terminals that do not know
+        del os.environ["COLUMNS"]
     # A pipe or a file has no width to fit into, and a table cut off there is a number lost.
     fits = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
     # Names of files and classes are data: brackets and colons in them mean nothing.

@@ -9,6 +9,7 @@ import numpy as np
 
 from praxino.errors import VideoError
 from praxino.ledger import Ledger
+from praxino.video.decoding import Backend
 from praxino.video.reader import VideoInfo, open_video
 
 
@@ -73,16 +74,20 @@ class VideoReport:
         }
 
 
-def report_video(path: str | os.PathLike[str]) -> VideoReport:
+def report_video(
+    path: str | os.PathLike[str], *, backend: Backend = "pyav", untrusted: bool = False
+) -> VideoReport:
     """Read a video from end to end and tell what is in it.
 
     Args:
         path: a local file.
+        backend: as in `open_video`.
+        untrusted: as in `open_video`.
 
     Raises:
         VideoError: it cannot be opened, or nothing in it decodes.
     """
-    with open_video(path) as video:
+    with open_video(path, backend=backend, untrusted=untrusted) as video:
         promised = video.frames_expected
         decoded = sum(1 for _ in video)
         seconds = video.timestamps
