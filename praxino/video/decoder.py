@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, dropwhile, islice
 from pathlib import Path
+from typing import Any
 
 import av
 import av.logging
@@ -89,7 +90,7 @@ class SizedFile(io.RawIOBase):
         self._place += len(found)
         return found
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill the buffer, as far as the file goes; `io.BufferedReader` reads so."""
         found = self.read(len(buffer))
         buffer[: len(found)] = found

@@ -7,10 +7,10 @@ the boxes of MP4, clusters of Matroska, tags of FLV, packets of MPEG-PS, blocks 
 whole, for their checksums. AVI is left to its own count of frames, its lengths lie too often.
 """
 
+import io
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import BinaryIO
 
 from praxino.video.decoder import Source
 
@@ -26,7 +26,10 @@ def structure_problems(source: Source) -> list[str]:
     walk = _WALKS.get(source.container)
     if walk is None:
         return []
-    with closing(source.open()) as file:
+    opened = source.open()
+    file = io.BufferedReader(opened) if isinstance(opened, io.RawIOBase) else opened
+    assert isinstance(file, io.BufferedIOBase)
+    with closing(file):
         length = file.seek(0, 2)
         file.seek(0)
         problems = []
@@ -38,7 +41,7 @@ def structure_problems(source: Source) -> list[str]:
         return problems
 
 
-def _read(file: BinaryIO, size: int) -> bytes:
+def _read(file: io.BufferedIOBase, size: int) -> bytes:
     """As many bytes as asked for."""
     content = file.read(size)
     if len(content) < size:
@@ -46,7 +49,7 @@ def _read(file: BinaryIO, size: int) -> bytes:
     return content
 
 
-def _skip(file: BinaryIO, end: int, length: int, what: str) -> None:
+def _skip(file: io.BufferedIOBase, end: int, length: int, what: str) -> None:
     """Go to the end of a part, which must lie in the file."""
     if end > length:
         raise _Broken(f"the file is {end - length} bytes too short for its last {what}")
@@ -57,7 +60,7 @@ def _stray(what: str, place: int) -> _Broken:
     return _Broken(f"at byte {place} there is no {what}, where the one before ends")
 
 
-def _walk_mov(file: BinaryIO, length: int) -> Iterator[str]:
+def _walk_mov(file: io.BufferedIOBase, length: int) -> Iterator[str]:
     """ISO/IEC 14496-12: boxes of a length, a name of four letters, and content."""
     for _ in range(_MAX_PARTS):
         place = file.tell()
@@ -89,7 +92,7 @@ _SEGMENT_PARTS = {
 }
 
 
-def _walk_matroska(file: BinaryIO, length: int) -> Iterator[str]:
+def _walk_matroska(file: io.BufferedIOBase, length: int) -> Iterator[str]:
     """RFC 8794 and RFC 9559: elements of a number, a length and content."""
     segment_end = length
     for _ in range(_MAX_PARTS):
@@ -114,7 +117,7 @@ def _walk_matroska(file: BinaryIO, length: int) -> Iterator[str]:
             raise _stray("cluster", place)
 
 
-def _ebml_number(file: BinaryIO, *, keep_mark: bool) -> int | None:
+def _ebml_number(file: io.BufferedIOBase, *, keep_mark: bool) -> int | None:
     """A number of 1 to 8 bytes; None for the length that means unknown."""
     first = _read(file, 1)[0]
     size = 9 - first.bit_length()  # the leading zeros tell how many bytes follow
@@ -127,7 +130,7 @@ def _ebml_number(file: BinaryIO, *, keep_mark: bool) -> int | None:
     return None if number == 2 * mark - 1 else number - mark
 
 
-def _walk_flv(file: BinaryIO, length: int) -> Iterator[str]:
+def _walk_flv(file: io.BufferedIOBase, length: int) -> Iterator[str]:
     """Tags of a kind and a length, each followed by its length once more."""
     file.seek(5)
     file.seek(int.from_bytes(_read(file, 4), "big"))
@@ -145,7 +148,7 @@ def _walk_flv(file: BinaryIO, length: int) -> Iterator[str]:
     yield from ()
 
 
-def _walk_mpeg_ps(file: BinaryIO, length: int) -> Iterator[str]:
+def _walk_mpeg_ps(file: io.BufferedIOBase, length: int) -> Iterator[str]:
     """ISO/IEC 13818-1: pack heads, and packets with a length."""
     for _ in range(_MAX_PARTS):
         place = file.tell()
@@ -170,7 +173,7 @@ def _walk_mpeg_ps(file: BinaryIO, length: int) -> Iterator[str]:
     yield from ()
 
 
-def _walk_gif(file: BinaryIO, length: int) -> Iterator[str]:
+def _walk_gif(file: io.BufferedIOBase, length: int) -> Iterator[str]:
     """GIF89a: extensions and pictures in blocks of up to 255 bytes, then a last byte, 0x3B."""
     screen = _read(file, 13)[10]
     _skip(file, 13 + _palette_bytes(screen), length, "palette")
@@ -201,7 +204,7 @@ def _walk_gif(file: BinaryIO, length: int) -> Iterator[str]:
         yield f"{uneven} of {pictures} pictures have blocks of all sizes, and may hide others"
 
 
-def _read_blocks(file: BinaryIO) -> bool:
+def _read_blocks(file: io.BufferedIOBase) -> bool:
     """Go behind the empty block that ends a row of blocks; whether all but the last are alike."""
     sizes = []
     size = _read(file, 1)[0]
@@ -218,7 +221,7 @@ def _palette_bytes(flags: int) -> int:
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _walk_ogg(file: BinaryIO, length: int) -> Iterator[str]:
+def _walk_ogg(file: io.BufferedIOBase, length: int) -> Iterator[str]:
     """RFC 3533: pages with a checksum, numbered within each stream, the last of it marked."""
     next_page: dict[bytes, int] = {}
     ended: set[bytes] = set()
@@ -253,7 +256,7 @@ def _ogg_checksum(page: bytes) -> int:
     return int(f"{mirrored:032b}"[::-1], 2)
 
 
-def _walk_mpegts(file: BinaryIO, length: int) -> Iterator[str]:
+def _walk_mpegts(file: io.BufferedIOBase, length: int) -> Iterator[str]:
     """ISO/IEC 13818-1: packets of 188 bytes, each led by 0x47; with four bytes before each on M2TS.
 
     Packets that are missing show in their counters, which FFmpeg checks.
@@ -266,7 +269,7 @@ def _walk_mpegts(file: BinaryIO, length: int) -> Iterator[str]:
         yield "the transport packets are displaced before the end of the file"
 
 
-_WALKS: dict[str, Callable[[BinaryIO, int], Iterator[str]]] = {
+_WALKS: dict[str, Callable[[io.BufferedIOBase, int], Iterator[str]]] = {
     "mov": _walk_mov,
     "matroska": _walk_matroska,
     "flv": _walk_flv,
