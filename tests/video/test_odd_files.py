@@ -525,7 +525,7 @@ def test_an_mp4_whose_lie_costs_frames_is_partial(name: str, tmp_path: Path) -> 
 def test_an_mp4_whose_times_go_back_is_told_and_refused(tmp_path: Path) -> None:
     path = patched(write_grey(tmp_path / "lie.mp4", options=BFRAMES), b"stts", 12, u32(-512))
     with open_video(path) as video:
-        assert video.frames_got < video.frames_expected == 60
+        assert len(list(video)) == video.frames_got < video.frames_expected
         with pytest.raises(VideoError, match=r"frame \d+ does not decode the same way twice"):
             video.frames(range(len(video)))
 
