@@ -19,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,10 +31,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from praxino.errors import EnvironmentFault, VideoError
-from praxino.video.convert import check_size
+from praxino.video.convert import MAX_PIXELS, check_size
 from praxino.video.decoder import CODECS, Source, open_regular
 from praxino.video.frame_table import MAX_FRAMES, FrameTable
 from praxino.video.reader import Frame, Video
+
+SHARED_BYTES = 3 * MAX_PIXELS  # through which pictures come: one of the largest at least
+NUMBERS_AT_ONCE = 2**19  # of an array of 8-byte numbers, through the same
 
 WAY_OUT = "Leave the file out, or write it anew with ffmpeg -i."
 OUT_OF_MEMORY_MESSAGE = (
@@ -45,11 +49,19 @@ _PROGRAM = ("-m", "praxino.video.child_main")
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _START_SECONDS = 60.0  # for imports, on a busy machine with a cold disk
 _END_SECONDS = 10.0  # to end, for a fork that is done
-_MAX_HEADER = 2**16  # bytes
+_MAX_ANSWER = 2**16  # bytes
 _MAX_TEXT = 400  # characters of one message
-_FRAMES_AT_ONCE, _BYTES_AT_ONCE = 16, 16 * 2**20  # of one request
+_FRAMES_AT_ONCE, _BYTES_AT_ONCE = 64, 4 * 2**20  # of one request: what caches hold
 
 _CODES = ("damaged", "no_video_stream", "codec_not_allowed", "too_large", "memory", "decoder_crash")
+
+# With one arena, since each reserves 64 MB of the address space that is counted; and memory once
+# had is kept for the next frame, since to get it anew from the system costs more than to fill it.
+_MALLOC = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+}
 
 # Of the parent's environment only this goes to the child: no keys, no tokens.
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
@@ -63,6 +75,9 @@ class Limits:
         memory_bytes: address space of the decoding process beyond that of its start.
         cpu_seconds: processor time over all threads.
         wall_seconds: time spent waiting for the decoding process.
+        videos_per_process: what takes over a decoder can falsify and see the videos that the same
+            process decodes later. 1 gives each video its own process, which costs a fork, about 10
+            ms; take it where videos of several people meet.
 
     Raises:
         ValueError: a limit is not above 0.
@@ -71,6 +86,7 @@ class Limits:
     memory_bytes: int = 2 * 2**30
     cpu_seconds: int = 600
     wall_seconds: float = 900.0
+    videos_per_process: int = 50
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -98,54 +114,57 @@ class ChildVideo(Video):
     ) -> None:
         self._table: FrameTable | None = None
         self._numbers = count()
+        self._pictures: _Pictures | None = None
         self._session = _Session(source, limits)
         try:
-            with self._session.request(
+            said = self._session.begin(
                 "open", container=source.container, short_side=short_side, threads=threads
-            ) as answer:
-                said = answer()
-                codec = said.text("codec", CODECS)
-                height, width = said.whole("height", 1), said.whole("width", 1)
-                self._rotation = said.whole("rotation", 0, 359)
-                self._pixel_aspect = said.number("pixel_aspect", -math.inf)
-                self._frames_declared = said.whole_or_none("frames_declared")
-                self._profile = said.text("profile")
-                self._pixel_format = said.text("pixel_format")
-                self._other_streams = tuple(said.texts("other_streams"))
-                self._tick = said.number("tick")
-            check_size(source.name, width, height)
+            )
+            super().__init__(source.name, said.text("codec", CODECS), source.container)
+            self._size = said.whole("height", 1), said.whole("width", 1)
+            check_size(source.name, *self._size)
+            self._rotation = said.whole("rotation", 0, 359)
+            self._pixel_aspect = said.number("pixel_aspect", -math.inf)
+            self._frames_declared = said.whole_or_none("frames_declared")
+            self._profile = said.text("profile")
+            self._pixel_format = said.text("pixel_format")
+            self._other_streams = tuple(said.texts("other_streams"))
+            self._tick = said.number("tick")
         except BaseException:
             self._session.close()
             raise
-        super().__init__(source.name, codec, source.container)
-        self._size = height, width
+        self._at_once = max(1, min(_FRAMES_AT_ONCE, _BYTES_AT_ONCE // (3 * math.prod(self._size))))
 
     def _scanned(self) -> FrameTable:
         self._session.check_open()
         if self._table is None:
-            with self._session.request("table") as answer:
-                said = answer()
-                frames = said.whole("frames", 1, MAX_FRAMES)
-                seconds = self._session.array((frames,), np.float64)
-                key_frames = self._session.array((said.whole("key_frames", 0, frames),), np.int64)
-                said.check("seconds", np.isfinite(seconds).all() and seconds[0] >= 0)
-                said.check("seconds", (np.diff(seconds) > 0).all())
-                said.check("key_frames", ((key_frames >= 0) & (key_frames < frames)).all())
-                last_seconds = said.number("last_seconds")
-                expected = said.whole_or_none("expected")
+            said = self._ask("table")
+            frames = said.whole("frames", 1, MAX_FRAMES)
+            seconds = self._column("seconds", frames, np.float64)
+            said.check("seconds", np.isfinite(seconds).all() and seconds[0] >= 0)
+            said.check("seconds", (np.diff(seconds) > 0).all())
+            key_frames = self._column("key_frames", said.whole("key_frames", 0, frames), np.int64)
+            said.check("key_frames", ((key_frames >= 0) & (key_frames < frames)).all())
+            last_seconds, expected = said.number("last_seconds"), said.whole_or_none("expected")
             self._table = FrameTable(seconds, last_seconds, expected, key_frames=key_frames)
         return self._table
+
+    def _column(self, name: str, length: int, kind: DTypeLike) -> NDArray[Any]:
+        """One array of the frame table, a piece at a time."""
+        column: NDArray[Any] = np.empty(length, kind)
+        for start in range(0, length, NUMBERS_AT_ONCE):
+            self._ask("column", name=name, start=start)
+            self._session.read_shared(column[start : start + NUMBERS_AT_ONCE], 0)
+        return column
 
     @property
     def frames_got(self) -> int:
         """Frames that are there and decode, as far as has been read; for the ledger's `partial`."""
         frames = len(self)
-        with self._session.request("state") as answer:
-            return answer().whole("frames_got", 0, frames)
+        return self._ask("state").whole("frames_got", 0, frames)
 
     def _problems(self, table: FrameTable) -> list[str]:
-        with self._session.request("state") as answer:
-            return answer().texts("problems")
+        return self._ask("state").texts("problems")
 
     def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         return next(self._fetch_all(np.array([index])))
@@ -153,40 +172,50 @@ class ChildVideo(Video):
     def _fetch_all(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         for start in range(0, len(indices), self._at_once):
             wanted = indices[start : start + self._at_once].tolist()
-            with self._session.request("frames", indices=wanted) as answer:
-                found = [(answer().whole("index", 0, index), self._picture()) for index in wanted]
-            yield from found
+            said = self._ask("frames", indices=wanted)
+            shown = said.wholes("indices", len(wanted), len(wanted))
+            said.check("indices", all(i <= index for i, index in zip(shown, wanted, strict=True)))
+            yield from zip(shown, self._answered(len(shown)), strict=True)
 
     def __iter__(self) -> Iterator[Frame]:
+        self._session.check_open()
         number = next(self._numbers)
-        index, seconds, more = -1, -1.0, True
+        given, last_index, last_seconds, more = 0, -1, -1.0, True
         try:
             while more:
-                # All that are asked for are taken before the first is given: in between, the
-                # caller may read other frames.
-                found: list[Frame] = []
-                with self._session.request("more", number=number, count=self._at_once) as answer:
-                    while (said := answer()).has("index"):
-                        said.check("index", len(found) < self._at_once)
-                        index = said.whole("index", index + 1, MAX_FRAMES)
-                        seconds = said.number("seconds", math.nextafter(seconds, math.inf))
-                        found.append(Frame(self._picture(), seconds, index))
-                    more = said.has("more")
-                yield from found
+                said = self._ask("more", number=number, after=given, count=self._at_once)
+                indices = said.wholes("indices", 0, self._at_once)
+                seconds = said.numbers("seconds", len(indices))
+                said.check("indices", all(i < j for i, j in pairwise([last_index, *indices])))
+                said.check("seconds", all(s < t for s, t in pairwise([last_seconds, *seconds])))
+                given += len(indices)
+                if indices:
+                    last_index, last_seconds = indices[-1], seconds[-1]
+                yield from map(Frame, self._answered(len(indices)), seconds, indices)
+                more = said.flag("more")
         finally:
-            self._session.stop(number)
+            self._session.tell("stop", number=number)
 
-    @property
-    def _at_once(self) -> int:
-        return max(1, min(_FRAMES_AT_ONCE, _BYTES_AT_ONCE // (3 * math.prod(self._size))))
+    def _ask(self, do: str, **arguments: object) -> "_Said":
+        if self._pictures is not None:
+            self._pictures.keep()  # the answer will be where they are
+        return self._session.ask(do, **arguments)
 
-    def _picture(self) -> NDArray[np.uint8]:
-        return self._session.array((*self._size, 3), np.uint8)
+    def _answered(self, how_many: int) -> Iterator[NDArray[np.uint8]]:
+        """The frames that came with the last answer."""
+
+        def picture(place: int) -> NDArray[np.uint8]:
+            pixels = np.empty((*self._size, 3), np.uint8)
+            self._session.read_shared(pixels, place * pixels.nbytes)
+            return pixels
+
+        self._pictures = _Pictures(picture, how_many)
+        return iter(self._pictures)
 
     def close(self) -> None:
         """Give the decoding process back."""
         self._session.close()
-        self._table = None
+        self._table, self._pictures = None, None
 
 
 def sandbox_report(limits: Limits = Limits()) -> dict[str, bool]:
@@ -198,25 +227,112 @@ def sandbox_report(limits: Limits = Limits()) -> dict[str, bool]:
     Raises:
         EnvironmentFault: this system cannot start such a process.
     """
-    session = _Session(Source("sandbox", None, b"none", ""), limits)
-    try:
-        with session.request("locks") as answer:
-            return answer().flags("locks")
-    finally:
-        session.close()
+    with closing(_Session(Source("sandbox", None, b"", ""), limits)) as session:
+        return session.begin("locks").flags("locks")
+
+
+class _Pictures:
+    """Frames in the shared memory: taken out one by one, or all at once when it is needed.
+
+    Args:
+        read: gives the frame at a place.
+        how_many: of them there are.
+    """
+
+    def __init__(self, read: Callable[[int], NDArray[np.uint8]], how_many: int) -> None:
+        self._read, self._next, self._how_many = read, 0, how_many
+        self._kept: deque[NDArray[np.uint8]] = deque()
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        while self._next < self._how_many:
+            picture = self._kept.popleft() if self._kept else self._read(self._next)
+            self._next += 1
+            yield picture
+
+    def keep(self) -> None:
+        """Read those that nobody has taken yet."""
+        if not self._kept:
+            self._kept.extend(map(self._read, range(self._next, self._how_many)))
+
+
+class _Died(Exception):
+    """A child that ended before it answered; holds code and message of the error to come."""
 
 
 class _Session:
-    """One video's talk with its child. What comes is untrusted until a `_Said` has checked it."""
+    """One video's talk with a child. What comes is untrusted until a `_Said` has checked it.
+
+    A child that has read other videos may die of one of those. Then a fresh one is asked, so that
+    each video answers for itself alone.
+    """
 
     def __init__(self, source: Source, limits: Limits) -> None:
         self.name, self._limits, self._seconds_left = source.name, limits, limits.wall_seconds
         self._error: VideoError | None = None
         self._closed = self._busy = False
-        self._process, self._socket = _start_video(source, limits)
+        if source.path is not None:
+            self._video = open_regular(source.name, source.path)
+        else:
+            self._video = _nameless_file(source.content)
+        try:
+            self._process = _take(limits)
+        except BaseException:
+            os.close(self._video)
+            raise
+
+    def begin(self, do: str, **arguments: object) -> "_Said":
+        """Hand over the video with the first request, and wait for the answer."""
+        self._first = {"do": do, **arguments}
+        return self._try_twice(self._hand_over, self._hand_over_afresh)
+
+    def ask(self, do: str, **arguments: object) -> "_Said":
+        """Ask, and wait for the answer. Nothing asked for may depend on what was asked before."""
+
+        def send() -> _Said:
+            return self._exchange({"do": do, **arguments})
+
+        def begin_and_send() -> _Said:
+            self._hand_over_afresh()
+            return send()
+
+        self.check_open()
+        return self._try_twice(send, begin_and_send)
+
+    def tell(self, do: str, **arguments: object) -> None:
+        """Say what has no answer, if anybody listens."""
+        if not self._closed and not self._busy and self._error is None:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._process.send({"do": do, **arguments}, self._seconds_left)
+
+    def read_shared(self, into: NDArray[Any], place: int) -> None:
+        """Fill an array from the shared memory, from this byte on.
+
+        By a system call: were it mapped here too, a child that makes it shorter would kill us.
+        """
+        self.check_open()
+        rest = into.reshape(-1).view(np.uint8).data
+        while rest:
+            got = os.preadv(self._process.shared, [rest], place)
+            if got == 0:
+                self.broken("too little memory")
+            rest, place = rest[got:], place + got
+
+    def broken(self, what: str) -> NoReturn:
+        """The child says what no sound decoder says; it is not listened to any longer."""
+        self._process.kill()
+        self._fail("decoder_crash", f"its decoder is out of order (it sent {what}). {WAY_OUT}")
+
+    def close(self) -> None:
+        """End the child's work on this video, and keep the process for the next one."""
+        self.tell("close")
+        if not self._closed:
+            self._closed = True
+            os.close(self._video)
+            if self._busy:
+                self._process.kill()
+            self._process.give_back()
 
     def check_open(self) -> None:
-        """Refuse what can no longer be answered."""
         if self._closed:
             raise ValueError(f"{self.name} is closed. Read it inside its with block.")
         if self._error is not None:
@@ -224,63 +340,34 @@ class _Session:
         if self._busy:
             raise ValueError(f"{self.name}: a read of it was interrupted. Open it again.")
 
-    @contextmanager
-    def request(self, do: str, **arguments: object) -> Iterator[Callable[[], "_Said"]]:
-        """Ask; what is given returns the next answer. All answers are to be taken."""
-        self.check_open()
+    def _try_twice(self, attempt: Callable[[], "_Said"], again: Callable[[], "_Said"]) -> "_Said":
+        try:
+            return attempt()
+        except _Died as died:
+            if not self._was_used:
+                self._fail(*died.args)
+        try:
+            return again()
+        except _Died as died:
+            self._fail(*died.args)
+
+    def _hand_over(self) -> "_Said":
+        self._was_used = self._process.is_used
+        return self._exchange(self._first, self._video)
+
+    def _hand_over_afresh(self) -> "_Said":
+        self._process.end_fork()
+        if self._process.is_gone:
+            self._process = _take(self._limits)
+            self._process.end_fork()
+        return self._hand_over()
+
+    def _exchange(self, request: dict[str, object], video: int | None = None) -> "_Said":
         self._busy = True
-        with self._told():
-            self._socket.settimeout(self._seconds_left)
-            self._socket.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
-        yield self._answer
-        self._busy = False
-
-    def stop(self, number: int) -> None:
-        """Tell that no more frames of this pass are needed."""
-        if not (self._closed or self._busy or self._error):
-            with self.request("stop", number=number):
-                pass  # there is no answer
-
-    def _answer(self) -> "_Said":
-        size = int(self.array((1,), np.dtype("<u4"))[0])
-        if size > _MAX_HEADER:
-            self.broken(f"an answer of {size} bytes")
         try:
-            said = json.loads(self.array((size,), np.uint8).tobytes())
-        except (ValueError, RecursionError):
-            self.broken("an answer that is no JSON")
-        if not isinstance(said, dict):
-            self.broken("an answer without fields")
-        if "error" in said:
-            code, message = str(said.get("code")), _one_line(str(said["error"]))
-            self._busy = False
-            if code in ("memory", "decoder_crash"):
-                self._fail(code, message)
-            raise VideoError(self.name, message, code=code if code in _CODES else "damaged")
-        return _Said(said, self.broken)
-
-    def array(self, shape: tuple[int, ...], kind: DTypeLike) -> NDArray[Any]:
-        """Bytes that follow an answer, as an array of a shape that the caller has checked."""
-        filled: NDArray[Any] = np.empty(shape, kind)
-        rest = filled.data.cast("B") if filled.size else memoryview(b"")
-        with self._told():
-            while rest:
-                self._socket.settimeout(max(self._seconds_left, 0.001))
-                asked = time.monotonic()
-                try:
-                    got = self._socket.recv_into(rest)
-                finally:
-                    self._seconds_left -= time.monotonic() - asked
-                if got == 0:
-                    raise ConnectionResetError
-                rest = rest[got:]
-        return filled
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Silence and sudden death of the child become errors."""
-        try:
-            yield
+            self._process.send(request, self._seconds_left, video)
+            size = int.from_bytes(self._receive(4), "little")
+            text = self._receive(size) if size <= _MAX_ANSWER else b""
         except TimeoutError:
             self._process.kill()
             self._fail(
@@ -289,30 +376,37 @@ class _Session:
                 "Cut it into shorter files, or raise Limits.wall_seconds.",
             )
         except (BrokenPipeError, ConnectionResetError):
-            self._fail(*_cause_of_death(self._process.status(_END_SECONDS), self._limits))
+            self._busy = False
+            raise _Died(*_cause_of_death(self._process.end_fork(), self._limits)) from None
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            self.broken(f"{size} bytes that are no answer")
+        self._busy = False
+        if not isinstance(said, dict):
+            self.broken("an answer without fields")
+        if "error" in said:
+            code, message = str(said.get("code")), _one_line(str(said["error"]))
+            if code in ("memory", "decoder_crash"):
+                self._process.end_fork()
+                raise _Died(code, message)
+            raise VideoError(self.name, message, code=code if code in _CODES else "damaged")
+        return _Said(said, self.broken)
 
-    def broken(self, what: str) -> NoReturn:
-        """The child says what no sound decoder says; it is not listened to any longer."""
-        self._process.kill()
-        self._fail("decoder_crash", f"its decoder is out of order (it sent {what}). {WAY_OUT}")
+    def _receive(self, size: int) -> bytes:
+        received = bytearray()
+        while len(received) < size:
+            asked = time.monotonic()
+            piece = self._process.receive(size - len(received), self._seconds_left)
+            self._seconds_left -= time.monotonic() - asked
+            if not piece:
+                raise ConnectionResetError
+            received += piece
+        return bytes(received)
 
     def _fail(self, code: str, message: str) -> NoReturn:
         self._error = VideoError(self.name, message, code=code)
-        self._end()
         raise self._error from None
-
-    def _end(self) -> None:
-        self._socket.close()
-        if self._busy:
-            self._process.kill()
-        self._process.give_back()
-
-    def close(self) -> None:
-        """End the child's work on this video, and keep the process for the next one."""
-        if not self._closed:
-            self._closed = True
-            if self._error is None:
-                self._end()
 
 
 class _Said:
@@ -325,11 +419,6 @@ class _Said:
 
     def __init__(self, fields: dict[str, object], broken: Callable[[str], NoReturn]) -> None:
         self._fields, self._broken = fields, broken
-
-    def has(self, name: str) -> bool:
-        """Whether the field is there and says something."""
-        value = self._fields.get(name)
-        return value is not None and value is not False
 
     def check(self, name: str, holds: object) -> None:
         """The caller's own condition on a field."""
@@ -368,6 +457,28 @@ class _Said:
             self._broken(f"a wrong {name!r}")
         return [_one_line(value) for value in values]
 
+    def wholes(self, name: str, fewest: int, most: int) -> list[int]:
+        """That many whole numbers in `[0, MAX_FRAMES)`."""
+        values = self._fields.get(name)
+        if not isinstance(values, list) or not fewest <= len(values) <= most:
+            self._broken(f"a wrong {name!r}")
+        if not all(type(value) is int and 0 <= value < MAX_FRAMES for value in values):
+            self._broken(f"a wrong {name!r}")
+        return values
+
+    def numbers(self, name: str, how_many: int) -> list[float]:
+        """That many finite numbers, at least 0."""
+        values = self._fields.get(name)
+        if not isinstance(values, list) or len(values) != how_many:
+            self._broken(f"a wrong {name!r}")
+        if not all(type(value) is float and 0 <= value < math.inf for value in values):
+            self._broken(f"a wrong {name!r}")
+        return values
+
+    def flag(self, name: str) -> bool:
+        """Yes or no."""
+        return self._fields.get(name) is True
+
     def flags(self, name: str) -> dict[str, bool]:
         """Names with yes or no."""
         values = self._fields.get(name)
@@ -398,7 +509,7 @@ def _cause_of_death(status: int | None, limits: Limits) -> tuple[str, str]:
 
 
 class _ChildProcess:
-    """A process that forks once for each video; see `child_main.py`."""
+    """A process that forks another one, which reads videos; see `child_main.py`."""
 
     def __init__(self, limits: Limits) -> None:
         if not hasattr(socket, "send_fds"):
@@ -406,11 +517,19 @@ class _ChildProcess:
                 f"Untrusted videos need Linux or macOS, not {sys.platform}. "
                 "Decode them in a virtual machine with one."
             )
-        self._idle = _idle.setdefault((limits.memory_bytes, limits.cpu_seconds), [])
+        self._limits, self._let_go_of = limits, False
         self._control, theirs = socket.socketpair()
+        self._fork: socket.socket | None = None
+        self._videos = 0  # that the present fork has been given
+        self.shared = -1  # descriptor of the memory shared with it
         search = [_PACKAGE_PARENT, *(os.path.abspath(path) for path in sys.path if path)]
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-        numbers = theirs.fileno(), limits.memory_bytes, limits.cpu_seconds
+        numbers = (
+            theirs.fileno(),
+            limits.memory_bytes,
+            limits.cpu_seconds,
+            limits.videos_per_process,
+        )
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", *_PROGRAM, *map(str, numbers)],
@@ -418,16 +537,14 @@ class _ChildProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 cwd="/",
-                # One arena, or each thread reserves 64 MB of the address space that is counted.
-                env=kept | {"PYTHONPATH": os.pathsep.join(search), "MALLOC_ARENA_MAX": "1"},
+                env=kept | _MALLOC | {"PYTHONPATH": os.pathsep.join(search)},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # so that Ctrl-C is the parent's business
             )
-        self._owes_status = True
         complaints = self._process.stderr
         assert complaints is not None
         with complaints:
-            if self.status(_START_SECONDS) != 0:
+            if self._status(_START_SECONDS) != 0:
                 lines = complaints.read().decode(errors="replace").strip().splitlines()
                 why = _one_line(lines[-1]) if lines else f"not ready in {_START_SECONDS:.0f} s"
                 raise EnvironmentFault(
@@ -435,16 +552,61 @@ class _ChildProcess:
                     "See `praxino doctor`."
                 )
 
-    def start_video(self, descriptor: int) -> socket.socket:
-        """The socket of a fresh fork that has this video."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self._control, [b"v"], [theirs.fileno(), descriptor])
-        self._owes_status = True
-        return ours
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
 
-    def status(self, seconds: float) -> int | None:
-        """How the last fork ended; None, and the end of this process, if that is not told."""
+    @property
+    def is_used(self) -> bool:
+        """Whether the next video will go to a fork that has had others."""
+        return self._fork is not None and self._videos < self._limits.videos_per_process
+
+    def send(self, request: dict[str, object], seconds: float, video: int | None = None) -> None:
+        """Send a request to the fork; a fresh one, if none is there or it has had its share.
+
+        Args:
+            request: as JSON can hold it.
+            seconds: to wait.
+            video: descriptor of the video that it is about, in the first request about it.
+        """
+        if video is not None:
+            if not self.is_used:
+                self.end_fork()
+                self._start_fork()
+            self._videos += 1
+        if self._fork is None:
+            raise BrokenPipeError
+        self._fork.settimeout(max(seconds, 0.001))
+        line = json.dumps(request | {"new": video is not None}).encode() + b"\n"
+        if video is None:
+            self._fork.sendall(line)
+        else:
+            socket.send_fds(self._fork, [line], [video])
+
+    def receive(self, size: int, seconds: float) -> bytes:
+        """What the fork answers, up to so many bytes; none at its end."""
+        assert self._fork is not None
+        self._fork.settimeout(max(seconds, 0.001))
+        return self._fork.recv(size)
+
+    def _start_fork(self) -> None:
+        self.shared = _nameless_file()
+        os.truncate(self.shared, SHARED_BYTES)  # takes no memory before it is written to
+        self._fork, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._control, [b"f"], [theirs.fileno(), self.shared])
+
+    def end_fork(self) -> int | None:
+        """How the fork ended, negative for a signal; None if that is not told."""
+        if self._fork is None:
+            return None
+        self._fork.close()
+        os.close(self.shared)
+        self._fork, self._videos = None, 0
+        return self._status(_END_SECONDS)
+
+    def _status(self, seconds: float) -> int | None:
         self._control.settimeout(seconds)
         try:
             said = self._control.recv(4)
@@ -453,60 +615,58 @@ class _ChildProcess:
         if len(said) != 4:
             self.kill()
             return None
-        self._owes_status = False
         return int(struct.unpack("<i", said)[0])
-
-    def is_ready(self) -> bool:
-        """Whether it can take a video."""
-        if self._owes_status and self.status(_END_SECONDS) is None:
-            return False
-        return self._process.poll() is None
 
     def give_back(self) -> None:
         """Keep it for the next video, unless it is gone."""
-        if self._process.returncode is None:
-            self._idle.append(self)
+        if not self.is_gone:
+            _idle.setdefault(self._limits, []).append(self)
 
     def kill(self) -> None:
         """End it and its fork."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._control.close()
+        if not self._let_go_of:  # later, the number may be that of somebody else's processes
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._let_go()
 
     def disown(self) -> None:
         """Leave it to the process that started it; for a fork of that one."""
-        self._control.close()
         self._process.returncode = 0  # else Popen warns of, and waits for, a child that is not its
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._let_go_of = True
+        self._control.close()
+        if self._fork is not None:
+            self._fork.close()
+            os.close(self.shared)
+            self._fork = None
 
 
-_idle: dict[tuple[int, int], list[_ChildProcess]] = {}  # by memory and processor time
+_idle: dict[Limits, list[_ChildProcess]] = {}
 
 
-def _start_video(source: Source, limits: Limits) -> tuple[_ChildProcess, socket.socket]:
-    if source.path is not None:
-        descriptor = open_regular(source.name, source.path)
+def _take(limits: Limits) -> _ChildProcess:
+    waiting = _idle.get(limits, [])
+    while waiting:
+        process = waiting.pop()
+        if not process.is_gone:
+            return process
+        process.kill()
+    return _ChildProcess(limits)
+
+
+def _nameless_file(content: bytes = b"") -> int:
+    """A descriptor of a file that is in no folder; in memory on Linux."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("praxino")
     else:
-        descriptor = _in_memory(source.content)
-    try:
-        waiting = _idle.get((limits.memory_bytes, limits.cpu_seconds), [])
-        while waiting:
-            process = waiting.pop()
-            if process.is_ready():
-                with suppress(BrokenPipeError):  # it ended just now
-                    return process, process.start_video(descriptor)
-            process.kill()
-        process = _ChildProcess(limits)
-        return process, process.start_video(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _in_memory(content: bytes) -> int:
-    """A descriptor of a file with this content and no name."""
-    with tempfile.TemporaryFile(buffering=0) as file:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
-        return os.dup(file.fileno())
+    return descriptor
 
 
 def _end_idle() -> None:

@@ -1,14 +1,16 @@
 """What `ChildVideo` runs: a process that decodes for its parent and can do nothing else.
 
-It imports, warms up, locks itself, and then forks for each video it is sent, so that a video pays
-for one fork and no import, and finds nothing that another one left. It is given open descriptors,
-never names. Requests are lines of JSON; answers are JSON behind its length, then raw bytes.
+It imports, warms up, locks itself, and then forks the one that really decodes, and another one when
+that has died or had its share of videos: a video pays for no import. It is given open descriptors,
+never names. Requests are lines of JSON; each has one answer, JSON behind its length. Pictures and
+long columns of numbers are left in memory that it shares with its parent.
 """
 
 import contextlib
 import gc
 import itertools
 import json
+import mmap
 import os
 import socket
 import struct
@@ -21,7 +23,13 @@ from numpy.typing import NDArray
 
 from praxino.errors import VideoError
 from praxino.video import sandbox
-from praxino.video.child import OUT_OF_MEMORY, OUT_OF_MEMORY_MESSAGE, WAY_OUT
+from praxino.video.child import (
+    NUMBERS_AT_ONCE,
+    OUT_OF_MEMORY,
+    OUT_OF_MEMORY_MESSAGE,
+    SHARED_BYTES,
+    WAY_OUT,
+)
 from praxino.video.decoder import SizedFile, Source
 from praxino.video.reader import FileVideo, Frame
 
@@ -33,7 +41,7 @@ _SMALLEST_VIDEO = bytes.fromhex(
     "10100021f90401040002002c000000000200020081000000ffffff0000000000000806000108041010003b"
 )
 
-Answer = tuple[dict[str, object], tuple[NDArray[Any], ...]]
+Answer = dict[str, object]
 
 
 class PassedSource(Source):
@@ -50,24 +58,32 @@ class PassedSource(Source):
         return SizedFile(os.dup(self.descriptor))
 
 
-def main(control_descriptor: int, memory_bytes: int, cpu_seconds: int) -> None:
-    """Fork once for each pair of (socket, video) that comes, until the parent goes away."""
-    control = socket.socket(fileno=control_descriptor)
+def main(control: int, memory_bytes: int, cpu_seconds: int, videos: int) -> None:
+    """Fork once for each (socket, shared memory) that comes, until the parent goes away.
+
+    Args:
+        control: descriptor of the socket to the parent.
+        memory_bytes: `Limits.memory_bytes`.
+        cpu_seconds: `Limits.cpu_seconds`.
+        videos: `Limits.videos_per_process`.
+    """
+    parent = socket.socket(fileno=control)
     _warm_up()
-    sandbox.lock(memory_bytes)
-    control.sendall(struct.pack("<i", 0))  # ready
+    sandbox.lock(memory_bytes + SHARED_BYTES)
+    parent.sendall(struct.pack("<i", 0))  # ready
     gc.freeze()  # keeps the collector from touching, and so copying, the memory shared with forks
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+        message, descriptors, _, _ = socket.recv_fds(parent, 1, 2)
         if not message:
             return
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                control.close()
-                sandbox.lock_for_one_video(cpu_seconds)
-                serve(socket.socket(fileno=descriptors[0]), descriptors[1], memory_bytes)
+                parent.close()
+                sandbox.lock_fork((cpu_seconds + 1) * videos + 1)
+                session = socket.socket(fileno=descriptors[0])
+                serve(session, VideoOnRequest(descriptors[1], memory_bytes, cpu_seconds))
                 status = 0
             except MemoryError:
                 status = OUT_OF_MEMORY
@@ -76,7 +92,7 @@ def main(control_descriptor: int, memory_bytes: int, cpu_seconds: int) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         _, status = os.waitpid(child, 0)
-        control.sendall(struct.pack("<i", os.waitstatus_to_exitcode(status)))
+        parent.sendall(struct.pack("<i", os.waitstatus_to_exitcode(status)))
 
 
 def _warm_up() -> None:
@@ -85,55 +101,79 @@ def _warm_up() -> None:
     json.loads(json.dumps(str(told)))
 
 
-def serve(session: socket.socket, descriptor: int, memory_bytes: int) -> None:
-    """Answer requests about one video until the parent closes the session."""
-    asked = VideoOnRequest(descriptor, memory_bytes)
-    for line in session.makefile("rb"):
-        request = json.loads(line)
-        answer = getattr(asked, request.pop("do"))
+def serve(session: socket.socket, asked: "VideoOnRequest") -> None:
+    """Answer requests until the parent ends the session."""
+    waiting = b""
+    descriptors: list[int] = []
+    while True:
+        while b"\n" not in waiting:
+            message, received, _, _ = socket.recv_fds(session, 2**16, 1)
+            if not message:
+                return
+            waiting += message
+            descriptors += received
+        first, _, waiting = waiting.partition(b"\n")
+        request = json.loads(first)
         try:
-            for header, arrays in answer(**request):
-                _send(session, header, *arrays)
+            if request.pop("new"):  # its descriptor may have come with the request before
+                asked.take(descriptors.pop())
+            answer = getattr(asked, request.pop("do"))(**request)
         except VideoError as error:
-            _send(session, {"error": error.message, "code": error.code})
+            answer = {"error": error.message, "code": error.code}
         except MemoryError:
-            _send(session, {"error": OUT_OF_MEMORY_MESSAGE, "code": "memory"})
+            answer = {"error": OUT_OF_MEMORY_MESSAGE, "code": "memory"}
         except Exception as error:  # told, since this process has no other place to complain
             message = f"its decoder failed ({type(error).__name__}: {error}). {WAY_OUT}"
-            _send(session, {"error": message, "code": "decoder_crash"})
-
-
-def _send(session: socket.socket, header: dict[str, object], *arrays: NDArray[Any]) -> None:
-    # All that can fail comes first: half an answer could not be taken back.
-    text = json.dumps(header).encode()
-    contents = [np.ascontiguousarray(array).data.cast("B") for array in arrays if array.size]
-    session.sendall(struct.pack("<I", len(text)) + text)
-    for content in contents:
-        session.sendall(content)
+            answer = {"error": message, "code": "decoder_crash"}
+        if answer is not None:
+            text = json.dumps(answer).encode()
+            session.sendall(struct.pack("<I", len(text)) + text)
 
 
 class VideoOnRequest:
-    """The requests, one method each; every one gives its answers one after the other.
+    """The requests about one video at a time, a method each; what it returns is the answer.
 
     Args:
-        descriptor: of the file that holds the video.
-        memory_bytes: the limit, for `locks`.
+        shared: descriptor of `SHARED_BYTES` that the parent reads.
+        memory_bytes: `Limits.memory_bytes`.
+        cpu_seconds: `Limits.cpu_seconds`.
     """
 
-    def __init__(self, descriptor: int, memory_bytes: int) -> None:
-        self._descriptor, self._memory_bytes = descriptor, memory_bytes
+    def __init__(self, shared: int, memory_bytes: int, cpu_seconds: int) -> None:
+        self._memory_bytes, self._cpu_seconds = memory_bytes, cpu_seconds
+        self._shared = np.frombuffer(mmap.mmap(shared, SHARED_BYTES), np.uint8)
+        self._descriptor: int | None = None
+        self._video: FileVideo
+        self.close()
+
+    def take(self, descriptor: int) -> None:
+        """From now on it is about this video."""
+        self.close()
+        self._descriptor = descriptor
+        sandbox.allow_cpu_seconds(self._cpu_seconds)
+
+    def close(self) -> None:
+        """Give back what the video holds."""
         self._passes: dict[int, Iterator[Frame]] = {}
+        self._failed: dict[int, VideoError] = {}  # by pass, once the frames before are given
+        if self._descriptor is not None:
+            if hasattr(self, "_video"):
+                self._video.close()
+                del self._video
+            os.close(self._descriptor)
+            self._descriptor = None
 
-    def locks(self) -> Iterator[Answer]:
+    def locks(self) -> Answer:
         """What this process cannot do."""
-        yield {"locks": sandbox.locks_that_hold(self._memory_bytes)}, ()
+        return {"locks": sandbox.locks_that_hold(self._memory_bytes)}
 
-    def open(self, container: str, short_side: int | None, threads: int) -> Iterator[Answer]:
+    def open(self, container: str, short_side: int | None, threads: int) -> Answer:
         """Open the video; what is known without a scan."""
+        assert self._descriptor is not None
         source = PassedSource(self._descriptor, container)
         self._video = video = FileVideo(source, short_side, threads)
         height, width = video.size
-        header = {
+        return {
             "codec": video._codec,
             "height": height,
             "width": width,
@@ -145,44 +185,67 @@ class VideoOnRequest:
             "other_streams": video._other_streams,
             "tick": video._tick,
         }
-        yield header, ()
 
-    def table(self) -> Iterator[Answer]:
-        """Scan; header, seconds, key frames."""
+    def table(self) -> Answer:
+        """Scan the video; the lengths of the table's columns, and the rest of it."""
         table = self._video._scanned()
-        seconds = np.ascontiguousarray(table.seconds, dtype=np.float64)
-        key_frames = np.ascontiguousarray(table.key_frames, dtype=np.int64)
-        header: dict[str, object] = {
-            "frames": len(seconds),
-            "key_frames": len(key_frames),
+        return {
+            "frames": len(table.seconds),
+            "key_frames": len(table.key_frames),
             "last_seconds": table.last_seconds,
             "expected": table.expected,
         }
-        yield header, (seconds, key_frames)
 
-    def state(self) -> Iterator[Answer]:
+    def column(self, name: str, start: int) -> Answer:
+        """A piece of a column of the table into the shared memory."""
+        column = getattr(self._video._scanned(), name)
+        self._share(column[start : start + NUMBERS_AT_ONCE], 0)
+        return {}
+
+    def state(self) -> Answer:
         """What is known of problems by now."""
         problems = self._video._problems(self._video._scanned())
-        yield {"frames_got": self._video.frames_got, "problems": problems}, ()
+        return {"frames_got": self._video.frames_got, "problems": problems}
 
-    def frames(self, indices: list[int]) -> Iterator[Answer]:
-        """One answer for each index."""
-        for shown, pixels in self._video._fetch_all(np.array(indices)):
-            yield {"index": shown}, (pixels,)
+    def frames(self, indices: list[int]) -> Answer:
+        """These frames into the shared memory, and which ones they really are."""
+        shown = []
+        for place, (index, pixels) in enumerate(self._video._fetch_all(np.array(indices))):
+            shown.append(index)
+            self._share(pixels, place)
+        return {"indices": shown}
 
-    def more(self, number: int, count: int) -> Iterator[Answer]:
-        """Up to so many frames of the pass with this number, then whether that was all."""
-        frames = self._passes.setdefault(number, iter(self._video))
-        given = 0
-        for frame in itertools.islice(frames, count):
-            given += 1
-            yield {"index": frame.index, "seconds": frame.seconds}, (frame.pixels,)
-        yield {"more": given == count}, ()
+    def more(self, number: int, after: int, count: int) -> Answer:
+        """Up to so many frames of a pass, after as many as were given, and whether more may come.
 
-    def stop(self, number: int) -> Iterator[Answer]:
-        """End a pass; there is nothing to answer."""
+        A pass that is not known goes on in place of one in a process that died.
+        """
+        if number in self._failed:
+            raise self._failed[number]
+        if number not in self._passes:
+            self._passes[number] = itertools.islice(self._video, after, None)
+        frames = self._passes[number]
+        indices: list[int] = []
+        seconds: list[float] = []
+        try:
+            for frame in itertools.islice(frames, count):
+                self._share(frame.pixels, len(indices))
+                indices.append(frame.index)
+                seconds.append(frame.seconds)
+        except VideoError as error:
+            if not indices:
+                raise
+            self._failed[number] = error
+        more = len(indices) == count or number in self._failed
+        return {"indices": indices, "seconds": seconds, "more": more}
+
+    def stop(self, number: int) -> None:
+        """End a pass."""
         self._passes.pop(number, None)
-        return iter(())
+
+    def _share(self, array: NDArray[Any], place: int) -> None:
+        content = array.reshape(-1).view(np.uint8)
+        self._shared[place * content.size : (place + 1) * content.size] = content
 
 
 if __name__ == "__main__":

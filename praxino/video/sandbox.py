@@ -6,6 +6,7 @@ on where the kernel has it, and `locks_that_hold` tries the doors afterwards ins
 """
 
 import ctypes
+import math
 import mmap
 import os
 import platform
@@ -75,15 +76,23 @@ def lock(memory_bytes: int) -> None:
         _forbid_paths(libc)
 
 
-def lock_for_one_video(cpu_seconds: int) -> None:
-    """Bound the processor time, and forbid every system call that no decoder needs.
+def lock_fork(cpu_seconds: int) -> None:
+    """Bound the processor time of a fork, and forbid every system call that no decoder needs.
 
     Args:
-        cpu_seconds: for this process and its threads, from its start.
+        cpu_seconds: for this process and its threads, in all.
     """
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     if _LINUX:
         _forbid_calls(ctypes.CDLL(None, use_errno=True))
+
+
+def allow_cpu_seconds(seconds: int) -> None:
+    """From now on this process may use so much processor time; then SIGXCPU ends it."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    wanted = math.ceil(used.ru_utime + used.ru_stime) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (min(wanted, most), most))
 
 
 def locks_that_hold(memory_bytes: int) -> dict[str, bool]:
