@@ -9,10 +9,16 @@ stamp when it is read. Conventions:
 
 * **Seconds** count from the start of the container, as players do: second 0 is where its first
   stream starts, often the sound, so the first frame may be a little later. No frame is before 0.
-* **Which frame at second t:** the last one whose time is not above t, the one on screen.
+* **Which frame at second t:** the last one whose time is not above t, the one on screen. The last
+  frame stays as long as the file says; as long as is usual there, if that is beyond reason (under
+  half the shortest distance, or over 10 seconds and ten times the longest).
+* **Which stream:** the first video stream that is no cover picture; `info.problems` tells others.
 * **Size:** pixels as stored, turned as the file's rotation says. A sample aspect ratio other than
   1 is not applied (no published training pipeline does); `info.pixel_aspect` tells it.
-* **Colour:** RGB by the matrix and range that the file names; BT.601 where it names none.
+* **Interlaced** pictures come with both fields woven, as stored.
+* **Colour:** RGB by the matrix and range that the file names; BT.601 and limited range where it
+  names none. High dynamic range is not tone mapped, more than 8 bits are rounded to 8, grey is
+  given three times, and transparent pixels show the colour that they hide.
 * **Resizing:** a triangle filter as wide as the reduction (swscale's bilinear), so that small
   pictures do not alias; the sizes are torchvision's `Resize(short_side)`.
 """

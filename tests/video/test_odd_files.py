@@ -410,6 +410,21 @@ def test_pixels_that_are_not_square_are_told_and_given_as_stored(
         assert video.size == (48, 64)
 
 
+@pytest.mark.parametrize("order", ["tff=1", "bff=1"])
+def test_interlaced_pictures_are_woven(order: str, tmp_path: Path) -> None:
+    rows = np.full((48, 64, 3), 60, np.uint8)
+    rows[::2] = 180
+    path = tmp_path / "woven.mp4"
+    with av.open(str(path), "w") as container:
+        parameters = {"x264-params": f"interlaced=1:{order}", "crf": "1"}
+        stream = container.add_stream("libx264", rate=25, options=parameters)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(rows, "rgb24")))
+        container.mux(stream.encode(None))
+    with open_video(path) as video:
+        assert np.abs(video.frames([0]).pixels[0].astype(int) - rows).max() <= 4
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "flv", "avi"])
 def test_a_video_of_one_frame(suffix: str, tmp_path: Path) -> None:
     with open_video(write_grey(tmp_path / f"one.{suffix}", frames=1)) as video:
