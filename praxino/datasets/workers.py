@@ -1,6 +1,7 @@
 """Loader processes under watch: one that dies or hangs is named, with the video it was reading."""
 
 import ctypes
+import dataclasses
 import multiprocessing
 import signal
 import threading
@@ -19,6 +20,11 @@ from praxino.errors import EnvironmentFault
 
 STALL_SECONDS = 50.0
 _LOOK_EVERY_SECONDS = 5.0  # so a hang is told 55 seconds after it began, at the latest
+
+_MEMORY_FULL = (
+    "the shared memory, /dev/shm, is full. Make it larger (in a container: --shm-size 8g), or use "
+    "--data.workers 0."
+)
 
 Example = TypeVar("Example")
 
@@ -55,6 +61,7 @@ class _Posting(Dataset[Example]):
         post = self.posts[worker.id]
         post.row, post.since, post.busy = _row(key), time.monotonic(), True
         example = self.examples[key]
+        _share(example)
         post.since, post.busy = time.monotonic(), False
         return example
 
@@ -109,6 +116,8 @@ class WatchedLoader(Generic[Example]):
                 batch = next(batches)
             except StopIteration:
                 return
+            except LoaderFault:  # raised by a worker, and sent here with its traceback as text
+                raise LoaderFault(f"The loader has failed: {_MEMORY_FULL}") from None
             except RuntimeError as error:  # died, or nothing came for a while
                 self._raise_if_dead(error)
                 if not str(error).startswith("DataLoader timed out after"):
@@ -143,8 +152,7 @@ class WatchedLoader(Generic[Example]):
             cause = "by signal SIGKILL, as the system does when memory is short"
             hint = "Fewer of them need less: --data.workers 1."
         elif code == -getattr(signal, "SIGBUS", 0) and code < 0:
-            cause = "by signal SIGBUS: the shared memory, /dev/shm, is full"
-            hint = "Make it larger (in a container: --shm-size 8g), or use --data.workers 0."
+            cause, hint = "by signal SIGBUS", f"It may be that {_MEMORY_FULL}"
         elif code < 0:
             cause = f"by signal {signal.Signals(-code).name}"
             hint = "If it happens again, leave that video out."
@@ -195,6 +203,19 @@ class WatchedLoader(Generic[Example]):
             with suppress(ValueError):
                 process.join(timeout=5)
         self._loader = None
+
+
+def _share(example: Any) -> None:
+    """Move tensors to the memory that processes share, here, where a failure can be told.
+
+    Otherwise torch would do it on sending, in a thread whose errors reach nobody.
+    """
+    for value in vars(example).values() if dataclasses.is_dataclass(example) else [example]:
+        if isinstance(value, torch.Tensor):
+            try:
+                value.share_memory_()
+            except RuntimeError as error:
+                raise LoaderFault(str(error)) from None
 
 
 def _row(key: Any) -> int:
