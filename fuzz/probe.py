@@ -22,7 +22,9 @@ Words in capitals are finds: the file is kept, the exit status is 1.
 
 import argparse
 import hashlib
+import importlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -264,6 +266,7 @@ def judge_peer(peer: Callable[[str], int], content: bytes, suffix: str, frames: 
     """The same words for a reader that has no way to say `partial`: an error is `failed`."""
 
     def count(path: str) -> Iterator[int | str]:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what FFmpeg has to say about each
         try:
             yield peer(path)
         except MemoryError:
@@ -408,6 +411,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, default=Path("finds"), help="where finds are kept")
     options = parser.parse_args(arguments)
 
+    for module in ("cv2", "decord", "torchcodec.decoders") if options.peers else ():
+        importlib.import_module(module)  # once, and not in every child
     with tempfile.TemporaryDirectory() as folder:
         names = [options.only[0]] if options.only else options.videos
         videos = make_videos(Path(folder), tuple(names))
