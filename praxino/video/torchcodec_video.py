@@ -45,8 +45,8 @@ _BESIDE = (
 )
 
 # Their decoders give nothing before a picture that needs no other, whatever the container calls a
-# key frame. With other codecs, only key frames that were decoded are believed.
-_WAIT_FOR_KEY_FRAME = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "prores", "dvvideo")
+# key frame. Others begin with grey ones, and torchcodec does not say what a picture needs.
+_WAIT_FOR_KEY_FRAME = ("h264", "vp8", "vp9", "av1", "mjpeg", "prores", "dvvideo")
 
 # Decoding on from the present frame is cheaper than a seek when the key frame is this near.
 _SEEK_GAIN_FRAMES = 8
@@ -63,9 +63,12 @@ _NO_STAMP = -(2**62)  # FFmpeg's "no time stamp" is far below
 
 _LEAST_PROBE_BYTES, _MOST_PROBE_BYTES = 2**11, 2**20
 _PADDING_BYTES = 64
+
 # How a missing library is told on Linux, macOS and Windows, and what torch says to that.
-_ABSENT = ("cannot open shared object", "Library not loaded", "Could not find module")
-_ABSENT += ("Could not load this library",)
+_ABSENT = (
+    *("cannot open shared object", "Library not loaded", "Could not find module"),
+    "Could not load this library",
+)
 
 _SURE = 25  # of 100; at or below, FFmpeg wants to see more of the file
 
@@ -149,11 +152,12 @@ class TorchcodecVideo(Video):
         self._convert = Converter(source.name, first, short_side)
         self._size, self._rotation = self._convert.size, self._convert.rotation
         self._pixel_format = first.format.name
-        self._first: av.VideoFrame = first
+        self._first = self._vessel = first
         self._table: FrameTable | None = None
         self._coming: Iterator[tuple[int, RawFrame]]
         self._current: RawFrame | None
         self._place: int  # index of the last picture that came
+        self._proven: dict[int, bool] = {}  # whether PyAV found that a key frame is one
         self._closed = False
         self._pictures = self._open(self._threads)
         self._start()
@@ -268,7 +272,7 @@ class TorchcodecVideo(Video):
     def _find(self, index: int) -> "RawFrame | None":
         """The picture of this frame, by the shortest way that leads to it; None if it is lost."""
         table = self._scanned()
-        keys = table.key_frames if self._can_seek(table) else table.key_frames[:0]
+        keys = table.key_frames if self._container != "avi" else table.key_frames[:0]
         before = int(np.searchsorted(keys, index, side="right"))  # key frames up to this one
         if self._place == index and self._current is not None:
             return self._current
@@ -279,17 +283,27 @@ class TorchcodecVideo(Video):
         step = 1
         while step <= before and keys[before - step] > _SEEK_GAIN_FRAMES:
             key = int(keys[before - step])
-            self._pictures.seek(table.ticks[key] * self._tick)
-            self._start(key)
-            if (picture := self._run_to(index)) is not None:
-                return picture
+            if self._decoding_can_start_at(key):
+                self._pictures.seek(table.ticks[key] * self._tick)
+                self._start(key)
+                if (picture := self._run_to(index)) is not None:
+                    return picture
             step *= 2
         self._reopen()
         return self._run_to(index)
 
-    def _can_seek(self, table: FrameTable) -> bool:
-        seen = not table.by_packets  # key frames that were decoded, not only declared
-        return self._container != "avi" and (seen or self._codec in _WAIT_FOR_KEY_FRAME)
+    def _decoding_can_start_at(self, key: int) -> bool:
+        table = self._scanned()
+        if not table.by_packets or self._codec in _WAIT_FOR_KEY_FRAME:
+            return True
+        if key not in self._proven:
+            ticks = table.ticks[key]
+            with closing(Decoder(self._source, threads=1)) as decoder:
+                decoder.seek(ticks)
+                coming = dropwhile(lambda frame: (frame.pts or 0) < ticks, decoder.frames())
+                frame = next(coming, None)
+            self._proven[key] = frame is not None and frame.pts == ticks and bool(frame.key_frame)
+        return self._proven[key]
 
     def _run_to(self, index: int) -> "RawFrame | None":
         while self._place < index and (coming := next(self._coming, None)) is not None:
@@ -326,11 +340,26 @@ class TorchcodecVideo(Video):
     def _to_pixels(self, picture: "RawFrame") -> NDArray[np.uint8]:
         check_size(self.name, picture.width, picture.height)
         try:
-            return self._convert(_to_pyav(picture))
+            return self._convert(self._to_pyav(picture))
         except (RuntimeError, NotImplementedError) as error:
             raise _not_by_torchcodec(
                 self.name, f"its pictures are not given away ({error})"
             ) from None
+
+    def _to_pyav(self, picture: "RawFrame") -> av.VideoFrame:
+        """The picture as PyAV's, until the next one.
+
+        It is written over the first one that PyAV decoded, which knows more about itself than
+        torchcodec tells and than could be set here, such as where its colours were sampled.
+        """
+        kind = self._vessel.width, self._vessel.height, self._vessel.format.name
+        if kind != (picture.width, picture.height, picture.pixel_format):
+            self._vessel = av.VideoFrame(picture.width, picture.height, picture.pixel_format)
+        self._vessel.make_writable()
+        self._vessel.colorspace = _MATRICES.get(picture.color_space, _UNKNOWN_MATRIX)
+        self._vessel.color_range = _RANGES.get(picture.color_range, _UNKNOWN_RANGE)
+        _copy_planes(picture, self._vessel)
+        return self._vessel
 
 
 class _Pictures:
@@ -416,11 +445,7 @@ def _check_other_streams(name: str, decoder: Decoder) -> None:
         )
 
 
-def _to_pyav(picture: "RawFrame") -> av.VideoFrame:
-    """A copy of the picture that PyAV can convert."""
-    frame = av.VideoFrame(picture.width, picture.height, picture.pixel_format)
-    frame.colorspace = _MATRICES.get(picture.color_space, _UNKNOWN_MATRIX)
-    frame.color_range = _RANGES.get(picture.color_range, _UNKNOWN_RANGE)
+def _copy_planes(picture: "RawFrame", frame: av.VideoFrame) -> None:
     components = [samples.numpy() for samples in picture.planes]
     places = [component.plane for component in frame.format.components]
     for number, plane in enumerate(frame.planes):
@@ -436,7 +461,6 @@ def _to_pyav(picture: "RawFrame") -> av.VideoFrame:
             if samples.strides[1] != len(side_by_side) * samples.itemsize:
                 raise NotImplementedError(f"{picture.pixel_format} has gaps between its samples")
             pixels[:, :, offset] = samples
-    return frame
 
 
 class _ProbeData(ctypes.Structure):
