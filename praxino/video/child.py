@@ -143,11 +143,18 @@ class ChildVideo(Video):
             seconds = self._column("seconds", frames, np.float64)
             said.check("seconds", np.isfinite(seconds).all() and seconds[0] >= 0)
             said.check("seconds", (np.diff(seconds) > 0).all())
-            key_frames = self._column("key_frames", said.whole("key_frames", 0, frames), np.int64)
-            said.check("key_frames", ((key_frames >= 0) & (key_frames < frames)).all())
-            last_seconds, expected = said.number("last_seconds"), said.whole_or_none("expected")
-            self._table = FrameTable(seconds, last_seconds, expected, key_frames=key_frames)
+            self._table = FrameTable(
+                seconds,
+                said.number("last_seconds"),
+                said.whole_or_none("expected"),
+                key_frames=self._key_frames(said, frames),
+            )
         return self._table
+
+    def _key_frames(self, said: "_Said", frames: int) -> NDArray[np.int64]:
+        key_frames = self._column("key_frames", said.whole("key_frames", 0, frames), np.int64)
+        said.check("key_frames", ((key_frames >= 0) & (key_frames < frames)).all())
+        return key_frames
 
     def _column(self, name: str, length: int, kind: DTypeLike) -> NDArray[Any]:
         """One array of the frame table, a piece at a time."""
@@ -164,7 +171,11 @@ class ChildVideo(Video):
         return self._ask("state").whole("frames_got", 0, frames)
 
     def _problems(self, table: FrameTable) -> list[str]:
-        return self._ask("state").texts("problems")
+        said = self._ask("state")
+        # Reading may show that some are none.
+        if said.whole("key_frames", 0, len(table.seconds)) != len(table.key_frames):
+            table.key_frames = self._key_frames(said, len(table.seconds))
+        return said.texts("problems")
 
     def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         return next(self._fetch_all(np.array([index])))
@@ -193,6 +204,7 @@ class ChildVideo(Video):
                     last_index, last_seconds = indices[-1], seconds[-1]
                 yield from map(Frame, self._answered(len(indices)), seconds, indices)
                 more = said.flag("more")
+                said.check("more", indices or not more)
         finally:
             self._session.tell("stop", number=number)
 

@@ -107,10 +107,10 @@ def serve(session: socket.socket, asked: "VideoOnRequest") -> None:
     descriptors: list[int] = []
     while True:
         while b"\n" not in waiting:
-            message, received, _, _ = socket.recv_fds(session, 2**16, 1)
-            if not message:
+            piece, received, _, _ = socket.recv_fds(session, 2**16, 1)
+            if not piece:
                 return
-            waiting += message
+            waiting += piece
             descriptors += received
         first, _, waiting = waiting.partition(b"\n")
         request = json.loads(first)
@@ -204,8 +204,12 @@ class VideoOnRequest:
 
     def state(self) -> Answer:
         """What is known of problems by now."""
-        problems = self._video._problems(self._video._scanned())
-        return {"frames_got": self._video.frames_got, "problems": problems}
+        table = self._video._scanned()
+        return {
+            "frames_got": self._video.frames_got,
+            "problems": self._video._problems(table),
+            "key_frames": len(table.key_frames),
+        }
 
     def frames(self, indices: list[int]) -> Answer:
         """These frames into the shared memory, and which ones they really are."""

@@ -1,0 +1,556 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from praxino.errors import EnvironmentFault, VideoError
+from praxino.ledger import Ledger
+from praxino.video import child
+from praxino.video.child import ChildVideo, Limits, sandbox_report
+from praxino.video.decoder import check_source
+from praxino.video.reader import FileVideo, Video
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+
+
+def opened(source: Path | bytes, limits: Limits = Limits(), short_side: int | None = None) -> Video:
+    return ChildVideo(check_source(source), short_side, 1, limits)
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    yield
+    child._end_idle()
+
+
+def assert_same(source: Path | bytes, short_side: int | None = None) -> None:
+    """All that a video says and shows is the same in a child as in this process."""
+    with (
+        FileVideo(check_source(source), short_side, 1) as here,
+        opened(source, short_side=short_side) as there,
+    ):
+        assert there.size == here.size
+        last = len(here) - 1
+        for indices in ([0], [last, 0, last // 2, 0], list(range(0, last + 1, 3))):
+            one, other = here.frames(indices), there.frames(indices)
+            assert np.array_equal(one.pixels, other.pixels)
+            assert np.array_equal(one.seconds, other.seconds)
+            assert np.array_equal(one.indices, other.indices)
+        clips = np.linspace(0, last, 12).astype(int).reshape(3, 4)
+        assert np.array_equal(here.clips(clips).pixels, there.clips(clips).pixels)
+        middle = [here.end_seconds / 2]
+        assert np.array_equal(here.frames_at(middle).indices, there.frames_at(middle).indices)
+        assert np.array_equal(here.timestamps, there.timestamps)
+        for one_frame, other_frame in zip(here, there, strict=True):
+            assert (one_frame.index, one_frame.seconds) == (other_frame.index, other_frame.seconds)
+            assert np.array_equal(one_frame.pixels, other_frame.pixels)
+        assert there.info == here.info
+        assert there.frames_got == here.frames_got
+        assert there.frames_expected == here.frames_expected
+
+
+def test_the_same_as_in_this_process(numbered_video: Path) -> None:
+    assert_same(numbered_video)
+    assert_same(numbered_video, short_side=24)
+    assert_same(numbered_video.read_bytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["kinetics_30fps.mp4", "v_ApplyEyeMakeup_g01_c01.avi", "v_CricketShot_g04_c01_flow.gif"],
+)
+def test_lab_clips_are_the_same_as_in_this_process(name: str, lab_data: Path) -> None:
+    assert_same(lab_data / "clips" / name, short_side=64)
+
+
+def test_a_damaged_video_is_the_same_as_in_this_process(
+    numbered_video: Path, tmp_path: Path
+) -> None:
+    content = bytearray(numbered_video.read_bytes())
+    middle = content.index(b"mdat") + 900
+    content[middle : middle + 300] = bytes(300)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(content)
+    assert_same(damaged)
+    with opened(damaged) as video:
+        list(video)
+        assert video.info.problems
+
+
+def test_errors_are_the_same_as_in_this_process(tmp_path: Path) -> None:
+    content = b"\0\0\0\x18ftypisom" + bytes(200)
+    with pytest.raises(VideoError) as here:
+        FileVideo(check_source(content), None, 1)
+    with pytest.raises(VideoError) as there:
+        opened(content)
+    assert (str(there.value), there.value.code) == (str(here.value), here.value.code)
+    path = tmp_path / "fleeting.gif"
+    path.write_bytes(b"GIF89a")
+    source = check_source(path)
+    path.unlink()
+    with pytest.raises(VideoError, match="there is no such file"):
+        ChildVideo(source, None, 1)
+
+
+def test_two_passes_and_random_reads_do_not_disturb_each_other(numbered_video: Path) -> None:
+    with opened(numbered_video) as video:
+        video._at_once = 7
+        first, second = iter(video), iter(video)
+        for index in range(60):
+            assert next(first).pixels.mean() == pytest.approx(4 * index, abs=2)
+            if index % 2:
+                assert next(second).index == index // 2
+            assert video.frames([59 - index]).pixels.mean() == pytest.approx(
+                4 * (59 - index), abs=2
+            )
+        assert next(first, None) is None
+
+
+def test_two_videos_at_once(numbered_video: Path) -> None:
+    with opened(numbered_video) as one, opened(numbered_video) as other:
+        assert one.frames([3]).pixels.mean() < other.frames([30]).pixels.mean()
+    assert sum(map(len, child._idle.values())) == 2
+
+
+def test_one_process_reads_one_video_after_the_other(numbered_video: Path) -> None:
+    forks = set()
+    for _ in range(5):
+        with opened(numbered_video, Limits(videos_per_process=3)) as video:
+            video.frames([1])
+            forks.add(fork_of(video))
+    assert len(forks) == 2
+
+
+def fork_of(video: Video) -> int:
+    parent = video._session._process._process.pid
+    (fork,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return int(fork)
+
+
+def test_a_closed_video_is_not_read(numbered_video: Path) -> None:
+    with opened(numbered_video) as video:
+        frames = iter(video)
+        next(frames)
+    with pytest.raises(ValueError, match=r"numbered\.mp4 is closed\. Read it inside"):
+        video.frames([0])
+    with pytest.raises(ValueError, match="is closed"):
+        next(frames)
+    video.close()
+
+
+def test_a_read_that_was_interrupted_ends_the_video(
+    numbered_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(numbered_video) as video:
+
+        def interrupted(*_: object) -> bytes:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(video._session._process, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            video.frames([0])
+        with pytest.raises(ValueError, match=r"a read of it was interrupted\. Open it again"):
+            video.frames([0])
+    with opened(numbered_video) as video:
+        assert len(video) == 60
+
+
+@pytest.mark.parametrize("name", ["memory_bytes", "cpu_seconds", "wall_seconds"])
+def test_limits_are_above_zero(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"Limits\.{name} must be above 0, got 0"):
+        Limits(**{name: 0})
+
+
+# What a child may do wrong. The children of these tests run a main of their own, in which reading
+# some packet goes wrong as told; praxino itself has no switch for that.
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Children whose n-th packet, in a file that ends with `marker`, runs `fault`."""
+
+    def install(fault: str, packet: int = 5, marker: str = "") -> None:
+        program = tmp_path / "faulty_child.py"
+        program.write_text(
+            textwrap.dedent("""
+            import ctypes, os, signal, sys, time
+            import numpy as np
+            from praxino.video import child_main, decoder
+
+            read_packets = decoder.Decoder.packets
+
+            def packets(self):
+                file = self.source.open()
+                file.seek(-4, os.SEEK_END)
+                marked = not MARKER or file.read() == MARKER
+                file.close()
+                for number, packet in enumerate(read_packets(self), 1):
+                    if number == PACKET and marked and self.source.name == "video":
+                        FAULT
+                    yield packet
+
+            decoder.Decoder.packets = packets
+            child_main.main(*map(int, sys.argv[1:]))
+            """)
+            .replace("FAULT", fault)
+            .replace("PACKET", str(packet))
+            .replace("MARKER", repr(marker.encode()))
+        )
+        monkeypatch.setattr(child, "_PROGRAM", (str(program),))
+
+    return install
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGKILL"])
+def test_a_decoder_that_dies_is_an_error_and_is_replaced(
+    name: str, faulty, numbered_video: Path, tmp_path: Path
+) -> None:
+    faulty(f"signal.raise_signal(signal.{name})", packet=30, marker="bad!")
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(numbered_video.read_bytes() + b"\0\0\0\x0cfreebad!")
+    with opened(numbered_video) as video:
+        assert len(video) == 60
+    with opened(bad) as video:
+        for _ in range(2):
+            with pytest.raises(
+                VideoError, match=rf"bad\.mp4: its decoder died \({name}\)\. Leave the file out"
+            ) as caught:
+                len(video)
+            assert caught.value.code == "decoder_crash"
+    with opened(numbered_video) as video:
+        assert len(list(video)) == 60
+    assert sum(map(len, child._idle.values())) == 1
+
+
+def test_a_video_answers_only_for_itself(faulty, numbered_video: Path) -> None:
+    """The process dies of what an earlier video broke; the later one is read all the same."""
+    faulty(
+        "self.was = 1; packets.count = getattr(packets, 'count', 0) + 1; "
+        "packets.count == 4 and signal.raise_signal(signal.SIGSEGV)",
+        packet=20,
+    )
+    for _ in range(6):
+        with opened(numbered_video) as video:
+            seen = [frame.pixels.mean() for frame in video]
+        np.testing.assert_allclose(seen, np.arange(60) * 4, atol=2)
+
+
+@pytest.mark.slow
+def test_fifty_crashes_in_a_job_of_five_hundred(
+    faulty, numbered_video: Path, tmp_path: Path
+) -> None:
+    faults = ("SIGSEGV", "SIGABRT", "SIGKILL")
+    faulty(f"signal.raise_signal(getattr(signal, {faults}[os.getpid() % 3]))", marker="bad!")
+    good, bad = tmp_path / "good.mp4", tmp_path / "bad.mp4"
+    good.write_bytes(numbered_video.read_bytes())
+    bad.write_bytes(numbered_video.read_bytes() + b"\0\0\0\x0cfreebad!")
+    wrong = set(np.random.default_rng(0).choice(500, 50, replace=False).tolist())
+    ledger = Ledger()
+    for number in range(500):
+        try:
+            with opened(bad if number in wrong else good) as video:
+                assert len(video.frames([0, 20, 40, 59])) == 4
+                ledger.ok(f"{number}.mp4")
+        except VideoError as error:
+            ledger.failed(f"{number}.mp4", error)
+    assert ledger.counts == {"ok": 450, "partial": 0, "failed": 50, "skipped": 0}
+    assert {entry.item for entry in ledger.failures} == {f"{number}.mp4" for number in wrong}
+    assert {entry.code for entry in ledger.failures} == {"decoder_crash"}
+
+
+def test_endless_computing_ends_at_the_limit_of_processor_time(
+    faulty, numbered_video: Path
+) -> None:
+    faulty("while True: pass")
+    start = time.monotonic()
+    with (
+        opened(numbered_video, Limits(cpu_seconds=1)) as video,
+        pytest.raises(
+            VideoError, match=r"more than 1 s of processor time, the limit\. Cut"
+        ) as caught,
+    ):
+        len(video)
+    assert caught.value.code == "timeout"
+    assert time.monotonic() - start < 60
+
+
+def test_endless_waiting_ends_at_the_limit_of_time(faulty, numbered_video: Path) -> None:
+    faulty("time.sleep(1000)")
+    start = time.monotonic()
+    with opened(numbered_video, Limits(wall_seconds=1)) as video:
+        gone = fork_of(video)
+        with pytest.raises(VideoError, match=r"takes more than 1 s, the limit\. Cut") as caught:
+            len(video)
+    assert caught.value.code == "timeout"
+    assert time.monotonic() - start < 30
+    wait_for_the_end_of(gone)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["np.ones(2**27)", "ctypes.memset(ctypes.create_string_buffer(2**30), 1, 2**30)"],
+)
+def test_too_much_memory_is_an_error(fault: str, faulty, numbered_video: Path) -> None:
+    faulty(fault)
+    with (
+        opened(numbered_video, Limits(memory_bytes=2**29)) as video,
+        pytest.raises(VideoError, match=r"more memory than it may have\. Leave it out") as caught,
+    ):
+        len(video)
+    assert caught.value.code == "memory"
+
+
+def test_an_exception_in_the_child_is_told(faulty, numbered_video: Path) -> None:
+    faulty("raise RuntimeError('a fault of ours')")
+    with (
+        opened(numbered_video) as video,
+        pytest.raises(VideoError, match=r"decoder failed \(RuntimeError: a fault of ours\)"),
+    ):
+        len(video)
+
+
+# What a child that an attacker has taken over may send.
+
+
+def lying(monkeypatch: pytest.MonkeyPatch, video: Video, said: bytes, size: int | None = None):
+    """The next answer of this video's child is `said`."""
+    size = len(said) if size is None else size
+    answer = bytearray(size.to_bytes(4, "little") + said)
+
+    def receive(most: int, seconds: float) -> bytes:
+        piece = bytes(answer[:most])
+        del answer[:most]
+        return piece
+
+    monkeypatch.setattr(video._session._process, "receive", receive)
+
+
+@pytest.mark.parametrize(
+    ("said", "match"),
+    [
+        (b"no JSON", "7 bytes that are no answer"),
+        (b"[1]", "an answer without fields"),
+        (b"[" * 60_000, "60000 bytes that are no answer"),
+        (b'{"frames": 99999999999}', "a wrong 'frames'"),
+        (b'{"frames": 0}', "a wrong 'frames'"),
+        (b'{"frames": 1.5}', "a wrong 'frames'"),
+        (b'{"frames": true}', "a wrong 'frames'"),
+        (b'{"frames": NaN}', "a wrong 'frames'"),
+        (b'{"frames": "60"}', "a wrong 'frames'"),
+        (b"{}", "a wrong 'frames'"),
+    ],
+)
+def test_lies_about_the_table_are_refused(
+    said: bytes, match: str, numbered_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(numbered_video) as video:
+        lying(monkeypatch, video, said)
+        with pytest.raises(VideoError, match=match) as caught:
+            len(video)
+        assert caught.value.code == "decoder_crash"
+
+
+def test_an_answer_that_is_too_long_is_not_read(
+    numbered_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(numbered_video) as video:
+        lying(monkeypatch, video, b"", size=2**32 - 1)
+        with pytest.raises(VideoError, match="4294967295 bytes that are no answer"):
+            len(video)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"indices": [5]}',
+        b'{"indices": [-1]}',
+        b'{"indices": [1.0]}',
+        b'{"indices": [0, 0]}',
+        b'{"indices": []}',
+        b'{"indices": 3}',
+    ],
+)
+def test_lies_about_frames_are_refused(
+    said: bytes, numbered_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(numbered_video) as video:
+        assert len(video) == 60
+        lying(monkeypatch, video, said)
+        with pytest.raises(VideoError, match="sent a wrong 'indices'"):
+            video.frames([3])
+
+
+@pytest.mark.parametrize(
+    ("said", "match"),
+    [
+        (b'{"indices": [1, 0], "seconds": [0.0, 1.0], "more": false}', "'indices'"),
+        (b'{"indices": [0, 1], "seconds": [1.0, 1.0], "more": false}', "'seconds'"),
+        (b'{"indices": [0], "seconds": [Infinity], "more": false}', "'seconds'"),
+        (b'{"indices": [0], "seconds": [], "more": false}', "'seconds'"),
+        (b'{"indices": [], "seconds": [], "more": true}', "'more'"),
+    ],
+)
+def test_lies_in_a_pass_are_refused(
+    said: bytes, match: str, numbered_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(numbered_video) as video:
+        lying(monkeypatch, video, said)
+        with pytest.raises(VideoError, match=f"sent a wrong {match}"):
+            next(iter(video))
+
+
+def test_text_of_a_child_is_one_short_line(
+    numbered_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(numbered_video) as video:
+        said = b'{"error": "\\u001b[2Jred\\n' + b"x" * 1000 + b'", "code": "made_up"}'
+        lying(monkeypatch, video, said)
+        with pytest.raises(VideoError) as caught:
+            len(video)
+    assert caught.value.message.startswith("?[2Jred?xxx")
+    assert len(caught.value.message) == 400
+    assert caught.value.code == "damaged"
+
+
+def test_memory_that_the_child_cuts_off_is_an_error(numbered_video: Path) -> None:
+    with opened(numbered_video) as video:
+        assert len(video) == 60
+        os.truncate(video._session._process.shared, 0)
+        with pytest.raises(VideoError, match=r"its decoder (is out of order|died \(SIGBUS\))"):
+            video.frames([3])
+
+
+# The processes themselves.
+
+
+def test_the_sandbox_holds_and_was_tried() -> None:
+    report = sandbox_report()
+    assert set(report) == {
+        *("no_files", "no_network", "no_programs", "no_processes", "memory_limit", "cpu_limit")
+    }
+    assert report["memory_limit"]
+    assert report["cpu_limit"]
+
+
+def test_the_child_knows_no_secret_of_the_environment(
+    numbered_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "secret")
+    with opened(numbered_video) as video:
+        environment = Path(f"/proc/{video._session._process._process.pid}/environ").read_bytes()
+    assert b"secret" not in environment
+
+
+def test_a_module_in_the_working_folder_is_not_run(numbered_video: Path, tmp_path: Path) -> None:
+    for name in ("numpy", "av", "json", "socket"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this must not run')")
+    code = textwrap.dedent(f"""
+        import os
+        from praxino.video.child import ChildVideo
+        from praxino.video.decoder import check_source
+        os.chdir({str(tmp_path)!r})
+        with ChildVideo(check_source({str(numbered_video)!r}), None, 1) as video:
+            print(len(video))
+        """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("60\n", "")
+
+
+def test_a_child_that_does_not_start_is_told(
+    numbered_video: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "broken.py"
+    program.write_text("raise RuntimeError('no such luck')")
+    monkeypatch.setattr(child, "_PROGRAM", (str(program),))
+    with pytest.raises(EnvironmentFault, match=r"does not start \(RuntimeError: no such luck\)"):
+        opened(numbered_video)
+
+
+def test_other_systems_are_told(numbered_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("socket.send_fds")
+    with pytest.raises(EnvironmentFault, match="Untrusted videos need Linux or macOS"):
+        opened(numbered_video)
+
+
+def test_processes_end_with_their_parent(numbered_video: Path) -> None:
+    code = textwrap.dedent(f"""
+        import os, signal
+        from praxino.video.child import ChildVideo
+        from praxino.video.decoder import check_source
+        video = ChildVideo(check_source({str(numbered_video)!r}), None, 1)
+        print(video._session._process._process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL
+    wait_for_the_end_of(int(done.stdout))
+
+
+def wait_for_the_end_of(process: int) -> None:
+    deadline = time.monotonic() + 20
+    while is_alive(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class _Means(Dataset[torch.Tensor]):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with opened(self.path) as video:
+            return torch.tensor(video.frames([index]).pixels.mean())
+
+
+def test_in_the_workers_of_a_data_loader(numbered_video: Path) -> None:
+    with opened(numbered_video):
+        pass  # the workers inherit an idle process, which is not theirs
+    loader = DataLoader(_Means(numbered_video), num_workers=2, batch_size=None)
+    np.testing.assert_allclose([float(mean) for mean in loader], np.arange(12) * 4, atol=2)
+    with opened(numbered_video) as video:
+        assert len(video) == 60
+
+
+def test_nothing_is_left_behind(numbered_video: Path) -> None:
+    def held() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+    with opened(numbered_video):
+        pass
+    before = held()
+    for _ in range(20):
+        with opened(numbered_video) as video:
+            video.frames([2])
+        with pytest.raises(VideoError):
+            opened(b"GIF89a" + bytes(20))
+    assert held() == before
+    child._end_idle()
+    assert not [pid for pid in Path("/proc").glob("[0-9]*") if _is_zombie_of_ours(pid)]
+
+
+def _is_zombie_of_ours(process: Path) -> bool:
+    try:
+        state, parent = (process / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state == "Z" and int(parent) == os.getpid()
