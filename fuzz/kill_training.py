@@ -219,9 +219,8 @@ def stop_and_resume(options: argparse.Namespace, folder: Path) -> dict[str, obje
                 seconds.append(time.monotonic() - asked)
                 stops[where] += code != 0
                 groups.append(pid)
-                if code:
-                    codes[code] += 1
-                    stopped += 1
+                codes[code] += 1
+                stopped += code != 0
             elif code:
                 sys.exit(f"Attempt {attempt} ended with exit code {code}: see {log}.")
             if code == 0:

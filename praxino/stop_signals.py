@@ -27,6 +27,7 @@ class StopSignals:
         self._pid = os.getpid()
         self._holds = 0
         self._asked: int | None = None
+        self._answered = False
         self.hurried = False  # pressed twice: a block may have been left in the middle
 
     @contextmanager
@@ -46,11 +47,17 @@ class StopSignals:
             with self.held():
                 yield batch
 
+    def answer(self) -> None:
+        """From here on, all is being done to end: only a second Ctrl-C still hurries."""
+        self._answered = True
+
     def raise_if_asked(self) -> None:
-        """Raise `Stopped` if a signal has come that nobody has answered yet."""
+        """Raise `Stopped` if a signal has come.
+
+        Once is not always enough: where Python cannot pass an exception on, it drops it.
+        """
         if self._asked is not None and not self._holds:
-            number, self._asked = self._asked, None
-            raise Stopped(number)
+            raise Stopped(self._asked)
 
     def _come(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._pid:
@@ -58,6 +65,8 @@ class StopSignals:
         # A person who presses Ctrl-C twice means it; a supervisor that repeats itself does not.
         if number == signal.SIGINT and self._asked == signal.SIGINT:
             self.hurried, self._holds = True, 0
+        elif self._answered:
+            return
         self._asked = number
         self.raise_if_asked()
 
@@ -87,3 +96,28 @@ def stop_signals() -> Iterator[StopSignals]:
     finally:
         for number in answered:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Keep signals from breaking into a block that starts processes, whoever answers them.
+
+    Python runs code of its own when it forks, and drops the exceptions that come up in there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    known = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in known}
+    try:
+        for number in known:
+            if callable(before[number]):
+                signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number in known:
+            if callable(before[number]):
+                signal.signal(number, before[number])
+    for number in came:
+        os.kill(os.getpid(), number)

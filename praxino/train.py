@@ -289,6 +289,7 @@ def _train(
         except (Stopped, LoaderFault):
             # Neither comes in the middle of a step, unless Ctrl-C is pressed twice.
             if not stop.hurried:
+                stop.answer()
                 _save(run, model, optimizer, progress, curves)
             raise
     drawn = {

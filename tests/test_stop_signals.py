@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from praxino.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped
-from praxino.stop_signals import stop_signals
+from praxino.stop_signals import signals_wait, stop_signals
 
 
 def send(name: str) -> None:
@@ -111,3 +111,46 @@ def test_other_threads_change_nothing():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+class Dropping:
+    def __del__(self) -> None:
+        send("SIGTERM")  # what is raised in here is printed, and dropped
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_that_python_drops_comes_again():
+    done = []
+    with pytest.raises(Stopped, match="SIGTERM"), stop_signals() as stop:
+        Dropping()
+        done.append("dropped")
+        for batch in stop.whole_steps([1]):
+            done.append(batch)
+    assert done == ["dropped"]
+
+
+def test_signals_wait_until_processes_are_started():
+    done = []
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="SIGTERM"), stop_signals():
+        with signals_wait():
+            send("SIGTERM")
+            done.append("started")
+        done.append("too far")
+    assert done == ["started"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_supervisor_that_repeats_itself_does_not_break_into_saving():
+    done = []
+    with pytest.raises(Stopped), stop_signals() as stop:
+        try:
+            send("SIGTERM")
+        except Stopped:
+            stop.answer()
+            for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+                send(name)
+            done.append("saved")
+            raise
+    assert done == ["saved"]
+    assert not stop.hurried

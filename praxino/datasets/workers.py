@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from praxino.errors import EnvironmentFault
+from praxino.stop_signals import NAMES, signals_wait
 
 STALL_SECONDS = 50.0
 _LOOK_EVERY_SECONDS = 5.0  # so a hang is told 55 seconds after it began, at the latest
@@ -135,7 +136,8 @@ class WatchedLoader(Generic[Example]):
         """
         alarm = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
         before = set(multiprocessing.active_children())
-        batches = iter(loader)
+        with signals_wait():
+            batches = iter(loader)
         self._processes += set(multiprocessing.active_children()) - before
         if alarm is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, alarm)
@@ -227,6 +229,6 @@ def _leave_signals_to_the_loop(worker: int) -> None:
 
     The loop finishes its step, saves, and ends them; they also end when it is gone.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+    for name in NAMES:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
