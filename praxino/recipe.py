@@ -71,6 +71,10 @@ class ClipConfig:
     resize_short: int | None = None
     fit: Literal["crop", "stretch"] | None = None
 
+    def __post_init__(self) -> None:
+        _check(self, above=0, frames=None, frames_per_second=None, stride_frames=None)
+        _check(self, above=0, size=None, resize_short=None)
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -222,7 +226,8 @@ def load_recipe(reference: str) -> TrainConfig:
         recipes = _recipes_in(module)
         made = recipes[function_name]() if function_name in recipes else None
     except Exception as error:  # the user's own code: name the line of it
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if Path(f.filename).resolve() == path.resolve()]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
         what = printable(str(error).strip().partition("\n")[0])
         raise ValueError(f"{name}, line {line}: {type(error).__name__}: {what}") from None
