@@ -7,6 +7,7 @@ file's first bytes and must be on the list below; so must the codec, before a pa
 
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
@@ -20,7 +21,7 @@ import av
 import av.logging
 
 from praxino.errors import VideoError
-from praxino.video.convert import MAX_PIXELS, check_size
+from praxino.video.convert import MAX_PIXELS, check_size, no_memory
 
 CODECS = (
     *("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "h263", "flv1", "theora"),
@@ -36,6 +37,10 @@ _UNCOUNTABLE_CODECS = ("vp8",)
 
 # Here FFmpeg makes up count and duration from what is there, so that they promise nothing.
 _HEADERLESS = ("mpegts", "mpeg", "gif")
+
+# A unit of H.264 is one of a picture if its last five bits are 1 to 5, of an IDR picture if 5.
+_H264_PICTURE = re.compile(rb"\x00\x00\x01[\x01-\x05\x21-\x25\x41-\x45\x61-\x65]")
+_H264_IDR = 5
 
 # MPEG-4 says "as before" in packets of 1 to 7 bytes; encoders also use them to fill slots.
 _NOTHING_NEW_BYTES = 8
@@ -338,8 +343,12 @@ class Decoder:
         )
 
     @property
-    def wraps(self) -> bool:
-        """Whether the container's clock starts again when its 33 bits are full."""
+    def is_mpeg(self) -> bool:
+        """Whether the container is MPEG-TS or MPEG-PS.
+
+        Their clock starts again when its 33 bits are full, and they find a picture by the time at
+        which it is decoded rather than shown.
+        """
         return self.source.container in ("mpegts", "mpeg")
 
     @property
@@ -365,6 +374,27 @@ class Decoder:
             # It counts from second 0 of the file's clock, where recordings often do not start.
             return self._container.duration / av.time_base - max(0.0, self.container_start_seconds)
         return None
+
+    def is_recovery_point(self, packet: av.Packet) -> bool:
+        """Whether this key frame is one by the encoder's word only.
+
+        Nothing after an IDR picture of H.264 refers to what came before it. Other key frames have
+        a note, a "recovery point", that says so.
+        """
+        if self.codec != "h264":
+            return False
+        content, headers = memoryview(packet), self.stream.codec_context.extradata or b""
+        if headers[:1] != b"\x01":  # units begin with 00 00 01
+            picture = _H264_PICTURE.search(content)
+            return picture is not None and picture[0][3] & 31 != _H264_IDR
+        length_bytes, place = (headers[4] & 3) + 1, 0
+        while place + length_bytes < len(content):
+            length = int.from_bytes(content[place : place + length_bytes], "big")
+            kind = content[place + length_bytes] & 31
+            if 1 <= kind <= _H264_IDR:
+                return kind != _H264_IDR
+            place += length_bytes + length
+        return False
 
     def packets(self) -> Iterator[av.Packet]:
         """The stream's packets in file order, without the empty one that ends PyAV's."""
@@ -420,6 +450,8 @@ class Decoder:
         """The frames that come out when this packet goes in; None empties the decoder."""
         try:
             return self.stream.codec_context.decode(packet)
+        except MemoryError:  # no damage: elsewhere the same file decodes
+            raise no_memory(self.source.name) from None
         except (av.FFmpegError, OSError):
             self.errors += 1
             return []

@@ -53,6 +53,8 @@ class FrameTable:
         ticks: the time stamp by which each frame is known when it leaves the decoder; empty where
             time stamps do not tell frames apart, then reading starts at the first frame and counts.
         key_frames: indices at which decoding can start, increasing.
+        recovery_points: those of `key_frames` that only the encoder's word says to be any.
+        seek_ticks: time stamp of a key frame -> what to seek for, where these differ.
         by_packets: whether packets were counted rather than frames that were decoded.
         kept: all frames as they left the decoder, if the scan had to decode and they are few.
         patched: indices of frames that the decoder marked as damaged, if the scan had to decode.
@@ -64,6 +66,8 @@ class FrameTable:
     problems: list[str] = field(default_factory=list)
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
     key_frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    recovery_points: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    seek_ticks: dict[int, int] = field(default_factory=dict)
     by_packets: bool = False
     kept: list[av.VideoFrame] | None = None
     patched: frozenset[int] = frozenset()
@@ -97,6 +101,7 @@ class Clock:
         self.period = 1 / Fraction(rate) if rate else Fraction(1, 25)
         self._slots = decoder.source.container == "avi"
         self.repaired = 0  # time stamps that were missing before others, or did not increase
+        self._put_in = 0
         self._missing = 0
         first_time = (self._stamp(first) or 0) * tick
         # A video's second 0 is the start of its container (the sound may start first), but no
@@ -114,12 +119,17 @@ class Clock:
         self._tick, self._zero = int(tick * self._parts), int(zero * self._parts)
         self._period = int(self.period * self._parts)
         # MPEG's clock starts again after 26 hours; elsewhere this is 0.
-        self._wrap = int(_MPEG_WRAP * tick * self._parts) if decoder.wraps else 0
+        self._wrap = int(_MPEG_WRAP * tick * self._parts) if decoder.is_mpeg else 0
         self._previous: int | None = None
         self._shift = 0
 
     def _stamp(self, frame: av.VideoFrame) -> int | None:
         return frame.dts if self._slots else frame.pts
+
+    @property
+    def put_in_seconds(self) -> float:
+        """Time by which repairs have moved the frames that come now."""
+        return self._put_in / self._parts
 
     def of_ticks(self, ticks: int) -> float:
         """The second of a trusted time stamp."""
@@ -144,6 +154,7 @@ class Clock:
                 time += turns * self._wrap
             if self._previous is not None and time <= self._previous:
                 self._shift += self._previous + self._period - time
+                self._put_in += self._previous + self._period - time
                 time = self._previous + self._period
                 self.repaired += 1
         self._previous = time
@@ -229,7 +240,8 @@ def _scan_packets(
     decoder: Decoder, first: av.VideoFrame, structure_problems: list[str]
 ) -> FrameTable | None:
     """Count packets; None where their time stamps cannot be trusted."""
-    times, durations, keys = array("q"), array("q"), array("q")
+    times, durations, keys, points = array("q"), array("q"), array("q"), array("q")
+    seek_ticks: dict[int, int] = {}
     count, previous = 0, None
     for packet in decoder.packets():
         count += 1
@@ -238,7 +250,7 @@ def _scan_packets(
             return None
         if previous is not None and packet.dts < previous:
             return None
-        if previous is not None and decoder.wraps and packet.dts - previous > _MPEG_WRAP // 2:
+        if previous is not None and decoder.is_mpeg and packet.dts - previous > _MPEG_WRAP // 2:
             return None
         previous = packet.dts
         if packet.is_discard:  # an edit list hides it; the decoder drops it
@@ -247,6 +259,10 @@ def _scan_packets(
         durations.append(packet.duration or 0)
         if packet.is_keyframe:
             keys.append(packet.pts)
+            if decoder.is_recovery_point(packet):
+                points.append(packet.pts)
+            if decoder.is_mpeg:
+                seek_ticks[packet.pts] = packet.dts
     order = np.argsort(times, kind="stable")
     stamps = np.asarray(times)[order]
     skipped = bisect_left(stamps, first.pts) if first.pts is not None else len(stamps)
@@ -276,6 +292,8 @@ def _scan_packets(
         problems,
         ticks=times,
         key_frames=np.searchsorted(times, sorted(key for key in keys if key >= times[0])),
+        recovery_points=np.searchsorted(times, sorted(key for key in points if key >= times[0])),
+        seek_ticks=seek_ticks,
         by_packets=True,
     )
 
@@ -288,9 +306,20 @@ def _scan_by_decoding(
     seconds: list[float] = []
     keys: list[int] = []
     patched: list[int] = []
+    points: set[int] = set()
+    seek_ticks: dict[int, int] = {}
     kept: list[av.VideoFrame] | None = []
     room = KEEP_BYTES
-    for frame in decoder.frames():
+
+    def note_key_frame(packet: av.Packet) -> None:
+        if not packet.is_keyframe or packet.pts is None:
+            return
+        if decoder.is_recovery_point(packet):
+            points.add(packet.pts)
+        if decoder.is_mpeg and packet.dts is not None:
+            seek_ticks[packet.pts] = packet.dts
+
+    for frame in decoder.frames(note_key_frame):
         _check_count(decoder, len(stamps))
         if frame.key_frame:
             keys.append(len(stamps))
@@ -322,7 +351,7 @@ def _scan_by_decoding(
         missing = max(0, declared - decoder.packets_seen)
         expected: int | None = max(len(stamps), decoder.pictures_seen) + missing
     else:
-        expected = _expected(decoder, times, last_seconds, problems)
+        expected = _expected(decoder, times, last_seconds, problems, clock.put_in_seconds)
         if decoder.counts_by_packets and (silent := decoder.packets_seen - len(stamps)) > 0:
             problems.append(f"{silent} packets give no picture")
             expected = max(expected or 0, len(stamps) + silent)
@@ -335,6 +364,10 @@ def _scan_by_decoding(
         problems,
         ticks=array("q", ticks if known else []),
         key_frames=np.array(keys if known else [], dtype=np.int64),
+        recovery_points=np.array(
+            [index for index in keys if stamps[index] in points] if known else [], dtype=np.int64
+        ),
+        seek_ticks=seek_ticks,
         kept=kept,
         patched=frozenset(patched),
     )
@@ -367,11 +400,16 @@ def _declared_frames(decoder: Decoder, problems: list[str]) -> int | None:
 
 
 def _expected(
-    decoder: Decoder, seconds: NDArray[np.float64], last_seconds: float, problems: list[str]
+    decoder: Decoder,
+    seconds: NDArray[np.float64],
+    last_seconds: float,
+    problems: list[str],
+    put_in_seconds: float = 0.0,
 ) -> int | None:
     """Frames promised by a header without a count that one could trust: by duration and rate.
 
-    Problems that are found on the way are added to `problems`.
+    Problems that are found on the way are added to `problems`. Time that was put in where time
+    stamps go back, and out of which they come by a hole, is none in which frames are missing.
     """
     usual = _usual_gap(seconds, last_seconds)
     # Headers round, and count the empty chunks of a delayed encoder; not so in a file that is
@@ -380,9 +418,10 @@ def _expected(
     if len(seconds) > 1 and _constant_gap(decoder, np.diff(seconds)) is None:
         tolerance += float(np.diff(seconds).max())  # the last may stay as long
     left_out = _left_out(decoder, seconds, problems)
+    left_out = max(0, left_out - round(put_in_seconds / usual))
     missing_at_end = 0
     if decoder.declared_seconds is not None:
-        missing = decoder.declared_seconds - float(seconds[-1]) - last_seconds
+        missing = decoder.declared_seconds - float(seconds[-1]) - last_seconds + put_in_seconds
         missing_at_end = round(missing / usual) if missing > tolerance else 0
         if missing_at_end > MAX_FRAMES:
             problems.append(

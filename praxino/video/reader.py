@@ -30,6 +30,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from zlib import crc32
 
 import av
 import numpy as np
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 # Decoding on from the present frame is cheaper than a seek when the key frame is this near.
 _SEEK_GAIN_FRAMES = 8
+
+# After a recovery point so many frames at most are compared with those of a longer run-up.
+_CHECKED_FRAMES = 100
 
 
 @dataclass(frozen=True)
@@ -377,6 +381,7 @@ class FileVideo(Video):
         self._table: FrameTable | None = None
         self._current: av.VideoFrame | None
         self._patched: set[int] = set()  # frames that the decoder marks as damaged, as far as read
+        self._points_checked = False
         self._wanted: set[int] = set()  # time stamps of the frames that the read at hand asks for
         self._need_all()
         self._decoder = Decoder(source, threads)
@@ -526,6 +531,9 @@ class FileVideo(Video):
         near = before == 0 or keys[before - 1] <= self._place + _SEEK_GAIN_FRAMES
         if self._place < index and near and (frame := self._run_to(index)) is not None:
             return frame
+        if not self._points_checked:
+            self._check_recovery_points()
+            return self._find(index)
         # One key frame back, then two, four: pictures that follow a key frame in the file may be
         # shown before it, and containers call pictures key frames that are none.
         step = 1
@@ -540,9 +548,48 @@ class FileVideo(Video):
         self._start()
         return self._run_to(index)
 
+    def _check_recovery_points(self) -> None:
+        """Trust them no more if decoding from the first gives other pictures than from before it.
+
+        Some encoders put the note on every I-picture, and let later ones refer to earlier ones.
+        """
+        self._points_checked = True
+        table = self._scanned()
+        points = table.recovery_points[table.recovery_points > 0]
+        if not points.size:
+            return
+        point = int(points[0])
+        sure = np.setdiff1d(table.key_frames, table.recovery_points)
+        before = int(sure[sure < point][-1]) if (sure < point).any() else 0
+        after = table.key_frames[table.key_frames > point]
+        end = min(point + _CHECKED_FRAMES, int(after[0]) if after.size else len(self))
+        expected = self._checksums(before, point, end)
+        found = self._checksums(point, point, end)
+        if any(found.get(index, checksum) != checksum for index, checksum in expected.items()):
+            table.key_frames = sure
+            table.problems.append("its recovery points are none; reads start at IDR pictures")
+
+    def _checksums(self, key: int, first: int, end: int) -> dict[int, int]:
+        """Of the frames `first` to `end - 1`, by index, as they come when decoding from a key."""
+        table, found = self._scanned(), {}
+        with closing(Decoder(self._source, self._threads)) as decoder:
+            if key > 0:
+                decoder.seek(table.seek_ticks.get(table.ticks[key], table.ticks[key]))
+            started = key == 0
+            for frame in decoder.frames():
+                started = started or frame.key_frame
+                index = table.index_of(frame.pts)
+                if index is None or not started:
+                    continue
+                if index >= end:
+                    break
+                if index >= first:
+                    found[index] = crc32(self._convert(frame).tobytes())
+        return found
+
     def _run_from_key(self, key: int, index: int) -> av.VideoFrame | None:
         table = self._scanned()
-        self._decoder.seek(table.ticks[key])
+        self._decoder.seek(table.seek_ticks.get(table.ticks[key], table.ticks[key]))
         self._start()
         # What comes before a real key frame lacks the pictures it refers to.
         while (frame := self._advance()) is not None:
