@@ -10,10 +10,12 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 from praxino import __version__
 from praxino.did_you_mean import did_you_mean
@@ -32,6 +34,12 @@ from praxino.terminal import (
     training_progress,
     write,
 )
+from praxino.usage import (
+    file_or_standard_output,
+    in_words,
+    refuse_long_dashes,
+    whole_numbers_only,
+)
 from praxino.video.decoding import Backend
 
 if TYPE_CHECKING:
@@ -45,6 +53,7 @@ app = App(
     help_format="plaintext",  # Markdown would cost a third of the start-up time
     suppress_keyboard_interrupt=False,
     console=out,
+    default_parameter=Parameter(converter=whole_numbers_only),
 )
 data = App(name="data", help="Make, import and inspect labelled videos.")
 app.command(data)
@@ -69,10 +78,44 @@ def _call(program: App, arguments: list[str]) -> int:
 
 
 def _parse(program: App, arguments: list[str]) -> Any:
-    """Run a command line; errors are raised, for `run` to print in one line."""
-    return program(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    """Run a command line.
+
+    Raises:
+        ValueError: it cannot be parsed; in one line, with the nearest name.
+    """
+    refuse_long_dashes(arguments)
+    try:
+        return program(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        words = [*program.name, *(error.command_chain or ())]
+        command = " ".join(words).removeprefix("praxino").strip()
+        raise ValueError(in_words(error, command, arguments_by_command())) from None
 
 
+@cache
+def arguments_by_command() -> dict[str, ArgumentCollection]:
+    """Every command, by its words after `praxino`, and its arguments and options."""
+    from praxino.recipe import TrainConfig
+
+    found: dict[str, ArgumentCollection] = {}
+
+    def add(words: str, program: App) -> None:
+        commands = [name for name in program if not name.startswith("-")]
+        for name in commands:
+            add(f"{words} {name}".strip(), program[name])
+        if commands:
+            return
+        if words in ("train", "baseline"):  # they parse by themselves
+            program = _training_program(words, TrainConfig())
+        found[words] = program.assemble_argument_collection(parse_docstring=True)
+
+    add("", app)
+    return found
+
+
+Output = Annotated[Path, Parameter(allow_leading_hyphen=True, validator=file_or_standard_output)]
 Untrusted = Annotated[bool, Parameter(negative="")]
 
 
@@ -89,8 +132,8 @@ def predict(
     clips: int = 10,
     every: float | None = None,
     save: Path | None = None,
-    json_: Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
-    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    json_: Annotated[Output | None, Parameter(name="--json")] = None,
+    csv: Output | None = None,
     ledger: Path | None = None,
     device: str | None = None,
     backend: Backend = "pyav",
@@ -215,6 +258,10 @@ def _expand(patterns: list[str], find_videos: Callable[[Path], list[Path]]) -> I
         if not pattern:
             raise ValueError("A video's name is empty.")
         path = Path(pattern)
+        if "://" in pattern and not path.exists():
+            raise ValueError(
+                f"{pattern} is a URL. praxino reads local files only: download it first."
+            )
         if path.is_dir():
             found = find_videos(path)
         elif path.exists() or not glob.has_magic(pattern):
@@ -237,7 +284,7 @@ def video(
     files: Annotated[list[str], Parameter(help="Files, folders or glob patterns.")],
     /,
     *,
-    json_: Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
+    json_: Annotated[Output | None, Parameter(name="--json")] = None,
     ledger: Path | None = None,
     backend: Backend = "pyav",
     untrusted: Untrusted = False,
@@ -327,6 +374,12 @@ def _train_command(command: str, arguments: list[str]) -> int:
 
 def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> Any:
     """The config, the run folder, and whether to resume; or an exit code after `--help`."""
+    found = _parse(_training_program(command, base), arguments)
+    return EXIT_OK if found is None else found
+
+
+def _training_program(command: str, base: "TrainConfig") -> App:
+    """A command line of its own, whose defaults are the settings of `base`."""
     from praxino.recipe import as_config, tiny, with_defaults
 
     def train(
@@ -363,15 +416,17 @@ def _parse_training(command: str, arguments: list[str], base: "TrainConfig") -> 
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
         console=out,
+        default_parameter=Parameter(converter=whole_numbers_only),
     )
     program.default(train)
-    found = _parse(program, arguments)
-    return EXIT_OK if found is None else found
+    return program
 
 
 def _train(config: "TrainConfig", run: Path, resume: bool) -> int:
     from praxino.train import train as run_training
     from praxino.training_state import has_state
+
+    runs_is_new = not run.parent.exists()
 
     with training_progress() as listener:
         try:
@@ -379,6 +434,10 @@ def _train(config: "TrainConfig", run: Path, resume: bool) -> int:
         except KeyboardInterrupt as stop:
             hint = f"; to go on: praxino train ... --run {run} --resume" if has_state(run) else ""
             return complain_of_stop(stop, hint)
+        finally:
+            if runs_is_new:
+                with suppress(OSError):  # it is not empty, unless nothing came of the run
+                    run.parent.rmdir()
     say(out, f"Model: {folder}  Report: {folder / 'report.html'}")
     return EXIT_OK
 
@@ -640,7 +699,7 @@ def demo(folder: Path = Path("demo"), /) -> int:
 @app.command
 def doctor(
     *,
-    json_: Annotated[Path | None, Parameter(name="--json", allow_leading_hyphen=True)] = None,
+    json_: Annotated[Output | None, Parameter(name="--json")] = None,
 ) -> int:
     """Look at this machine: versions, devices, decoders, folders. For reports of faults.
 

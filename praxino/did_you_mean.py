@@ -10,5 +10,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return f" Did you mean {near[0]!r}?"
-    shown = ", ".join(sorted(known)[:12]) + (", ..." if len(known) > 12 else "")
-    return f" There is: {shown}." if known else ""
+    shown = ", ".join(sorted(known)[:12])
+    more = f" and {len(known) - 12} more" if len(known) > 12 else ""
+    return f" There is: {shown}{more}." if known else ""

@@ -18,8 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from cyclopts import CycloptsError
-
 from praxino.errors import (
     EXIT_ENVIRONMENT,
     EXIT_INTERNAL,
@@ -33,7 +31,6 @@ from praxino.errors import (
 )
 from praxino.startup import end_at_once
 from praxino.terminal import complain
-from praxino.usage import in_words
 
 PACKAGE = Path(__file__).parent
 BEGINNINGS = [str(PACKAGE / name) for name in ("cli.py", "doctor.py")]
@@ -76,8 +73,6 @@ def _ended(command: Callable[[], int]) -> int:
         return complain_of_stop(stop)
     except BrokenPipeError:
         raise
-    except CycloptsError as error:
-        return complain(in_words(error), EXIT_USAGE)
     except (EnvironmentFault, FloatingPointError) as error:
         return complain(str(error), EXIT_ENVIRONMENT)
     except VideoError as error:
