@@ -31,6 +31,7 @@ from praxino.datasets.manifest import Manifest
 VIDEOS = ("h264_index_first.mp4", "h264.mkv", "mpeg4.avi", "h264.ts", "h264.flv", "mpeg2.mpg")
 MAX_MESSAGE = 1000  # characters in a line of an error
 MAX_PROBLEMS = 25  # lines
+EXAMPLES = 60  # of each kind per seed
 
 # A change to bytes: what is done, where (a fraction of the length), with which bytes.
 _CHANGES = st.lists(
@@ -223,7 +224,7 @@ def fuzz(minutes: float, first_seed: int, keep: Path) -> list[str]:
 
 def _once(test: Callable[[], None], number: int) -> None:
     shrinking = settings(
-        max_examples=60,
+        max_examples=EXAMPLES,
         deadline=None,
         database=None,
         phases=(Phase.generate, Phase.shrink),
