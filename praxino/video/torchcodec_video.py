@@ -454,12 +454,13 @@ def _copy_planes(picture: "RawFrame", frame: av.VideoFrame) -> None:
             (samples for samples, place in zip(components, places, strict=True) if place == number),
             key=lambda samples: samples.ctypes.data,
         )
+        count = len(side_by_side)
+        if any(samples.strides[1] != count * samples.itemsize for samples in side_by_side):
+            raise NotImplementedError(f"{picture.pixel_format} has gaps between its samples")
         height, width = side_by_side[0].shape
         rows = np.asarray(memoryview(plane)).view(side_by_side[0].dtype).reshape(plane.height, -1)
-        pixels = rows[:, : width * len(side_by_side)].reshape(height, width, len(side_by_side))
+        pixels = rows[:, : width * count].reshape(height, width, count)
         for offset, samples in enumerate(side_by_side):
-            if samples.strides[1] != len(side_by_side) * samples.itemsize:
-                raise NotImplementedError(f"{picture.pixel_format} has gaps between its samples")
             pixels[:, :, offset] = samples
 
 
