@@ -549,7 +549,7 @@ class FileVideo(Video):
         return self._run_to(index)
 
     def _check_recovery_points(self) -> None:
-        """Trust them no more if decoding from the first gives other pictures than from before it.
+        """Use them no more if decoding from the first gives other pictures than from before it.
 
         Some encoders put the note on every I-picture, and let later ones refer to earlier ones.
         """
@@ -565,9 +565,11 @@ class FileVideo(Video):
         end = min(point + _CHECKED_FRAMES, int(after[0]) if after.size else len(self))
         expected = self._checksums(before, point, end)
         found = self._checksums(point, point, end)
-        if any(found.get(index, checksum) != checksum for index, checksum in expected.items()):
-            table.key_frames = sure
+        lies = any(found.get(index, checksum) != checksum for index, checksum in expected.items())
+        if lies:
             table.problems.append("its recovery points are none; reads start at IDR pictures")
+        if lies or not found:  # nothing comes out where pictures are refreshed bit by bit
+            table.key_frames = sure
 
     def _checksums(self, key: int, first: int, end: int) -> dict[int, int]:
         """Of the frames `first` to `end - 1`, by index, as they come when decoding from a key."""

@@ -105,6 +105,16 @@ def _without_sei(packets: list[av.Packet]) -> list[av.Packet]:
     return result
 
 
+def _false_recovery_points(packets: list[av.Packet]) -> list[av.Packet]:
+    """Every 25th picture says that decoding can start there, and is no I-picture."""
+    note = b"\0\0\0\1\x06\x06\x01\xc4\x80"  # SEI, recovery point after 0 frames, exact
+    result = _without_sei(packets)
+    for number in range(25, len(result), 25):
+        result[number] = _copy(result[number], note + bytes(result[number]))
+        result[number].is_keyframe = True
+    return result
+
+
 def _packed(packets: list[av.Packet]) -> list[av.Packet]:
     """DivX's way to put B-frames into AVI: in one chunk with the picture before, then a filler.
 
@@ -188,6 +198,16 @@ KINDS = {
     "mpeg2_open_gop.mkv": Kind("mpeg2video", {"bf": "2", "g": "24", "b": "2M"}),
 }
 
+# Files that lie about where decoding can start; readers that believe them give broken pictures.
+LYING_KINDS = {
+    f"h264_false_recovery_points.{suffix}": Kind(
+        "libx264",
+        _x264("keyint=250:scenecut=0:ref=4:bframes=0"),
+        rewrite=_false_recovery_points,
+    )
+    for suffix in ("mp4", "mkv", "ts")
+}
+
 # How far a container rounds times; MP4 and AVI keep those of the encoder.
 _TICKS = {".mkv": 1 / 1000, ".webm": 1 / 1000, ".flv": 1 / 1000, ".ts": 1 / 90000}
 
@@ -214,26 +234,26 @@ def write_patterned(path: Path, kind: Kind) -> PatternedVideo:
 class _Written(Mapping[str, PatternedVideo]):
     """Writes each video when it is asked for first."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, kinds: dict[str, Kind]) -> None:
+        self._folder, self._kinds = folder, kinds
         self._videos: dict[str, PatternedVideo] = {}
 
     def __getitem__(self, name: str) -> PatternedVideo:
         if name not in self._videos:
-            self._videos[name] = write_patterned(self._folder / name, KINDS[name])
+            self._videos[name] = write_patterned(self._folder / name, self._kinds[name])
         return self._videos[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(KINDS)
+        return iter(self._kinds)
 
     def __len__(self) -> int:
-        return len(KINDS)
+        return len(self._kinds)
 
 
 @pytest.fixture(scope="session")
 def patterned_videos(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, PatternedVideo]:
     """Name -> video whose frames show their numbers; written at the first use."""
-    return _Written(tmp_path_factory.mktemp("patterned"))
+    return _Written(tmp_path_factory.mktemp("patterned"), KINDS)
 
 
 @pytest.fixture(params=KINDS)
@@ -242,3 +262,11 @@ def patterned_video(
 ) -> PatternedVideo:
     """Each of `patterned_videos`: a test that takes this one runs for every kind."""
     return patterned_videos[request.param]
+
+
+@pytest.fixture(params=LYING_KINDS)
+def lying_video(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> PatternedVideo:
+    """As `patterned_video`, but some pictures are no place to start from, as the file says."""
+    return _Written(tmp_path_factory.mktemp("lying"), LYING_KINDS)[request.param]

@@ -96,6 +96,29 @@ def test_the_frame_on_screen_at_any_second(patterned_video) -> None:
             assert patterned_video.numbers(found.pixels).tolist() == ALL.tolist()
 
 
+@pytest.mark.usefixtures("nothing_kept")
+def test_recovery_points_that_are_none_are_found_out(lying_video) -> None:
+    expected = decoded_in_order(lying_video.path)
+    order = np.random.default_rng(0).permutation(ALL)[:40]
+    with open_video(lying_video.path, threads=1) as video:
+        assert len(video.info.key_frames) > 10
+        assert video.info.problems == ()
+        for index in order:
+            assert np.array_equal(video.frames([index]).pixels[0], expected[index]), index
+        assert video.info.problems == ("its recovery points are none; reads start at IDR pictures",)
+        assert len(video.info.key_frames) == 2
+
+
+@pytest.mark.usefixtures("nothing_kept")
+@pytest.mark.parametrize("name", ["h264_open_gop.mp4", "h264_open_gop.ts"])
+def test_recovery_points_that_are_some_are_used(name: str, patterned_videos) -> None:
+    with open_video(patterned_videos[name].path, threads=1) as video:
+        video.frames([290])
+        assert len(video.info.key_frames) == 13
+        video.frames([250])
+        assert video._decoder.packets_seen < 40  # from the key frame 240, not from the start
+
+
 def test_the_pattern_shows_what_it_should(patterned_videos: Mapping[str, object]) -> None:
     """The checks above can fail: two pictures mixed, or one half replaced, have no number."""
     video = patterned_videos["h264.mp4"]
