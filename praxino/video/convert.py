@@ -36,6 +36,12 @@ def check_size(name: str, width: int, height: int) -> None:
         )
 
 
+def no_memory(name: str) -> VideoError:
+    """The error for a picture that there is no room for."""
+    message = "its decoding needs more memory than it may have. Decode it where there is more."
+    return VideoError(name, message, code="memory")
+
+
 class Converter:
     """Turns decoded frames into `(H, W, 3)` uint8 RGB arrays of one size, upright.
 
@@ -78,6 +84,8 @@ class Converter:
             picture: NDArray[np.uint8] = self._reformat(
                 self._reformatter, frame, "rgb24"
             ).to_ndarray()  # type: ignore[assignment]
+        except MemoryError:
+            raise no_memory(self._name) from None
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 self._name,

@@ -410,6 +410,8 @@ class Decoder:
                     if packet.size > _NOTHING_NEW_BYTES and not packet.is_discard:
                         self.pictures_seen += 1
                     yield packet
+        except MemoryError:
+            raise no_memory(self.source.name) from None
         except (av.FFmpegError, OSError):
             self.errors += 1
 
@@ -425,6 +427,7 @@ class Decoder:
             unneeded: whether a packet's picture need not come out; it does not where no other
                 picture refers to it, which saves a third to a half of the time.
         """
+        self._open_codec()
         before, given, last = self.pictures_seen, 0, None
         skipping, self.stream.codec_context.skip_frame = False, "DEFAULT"
         for packet in chain(self.packets(), (None,)):
@@ -445,6 +448,15 @@ class Decoder:
                     again.seek(self._sought)
                 rest = dropwhile(lambda frame: frame.pts != last, again.frames())
                 yield from islice(rest, 1, None)
+
+    def _open_codec(self) -> None:
+        """Start the decoding threads. Without room for them PyAV would decode nothing, silently."""
+        try:
+            self.stream.codec_context.open(strict=False)
+        except (MemoryError, BlockingIOError):
+            raise no_memory(self.source.name) from None
+        except av.FFmpegError:
+            self.errors += 1  # each packet will fail alike
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         """The frames that come out when this packet goes in; None empties the decoder."""
