@@ -20,7 +20,7 @@ from praxino.atomic import atomic_write
 from praxino.checked_json import checked, parse_json
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EnvironmentFault
-from praxino.models import create_model, option_types
+from praxino.models import MODELS, create_model, option_types
 from praxino.safetensors_header import load_tensors, read_header
 from praxino.shortened import printable, shortened
 from praxino.video.clip_spec import ClipSpec
@@ -158,12 +158,17 @@ def _read_card(path: str | Path) -> tuple[Card, State]:
         )
     where = f"{where}, model card"
     card: Card = checked(Card, parse_json(metadata["praxino"], where), where)
-    unfit = [name for name in card.classes if name.strip() != name or not name.isprintable()]
-    if unfit:
-        raise ValueError(f"{where}: {shortened(unfit[0])} is not a class name.")
+    for name in card.classes:
+        if name.strip() != name or not name or not name.isprintable():
+            raise ValueError(f"{where}: {shortened(name)} is not a class name.")
     if not card.classes or len(set(card.classes)) < len(card.classes):
         what = "names a class twice" if card.classes else "names no classes"
         raise ValueError(f"{where}: it {what}.")
+    if card.model not in MODELS:
+        raise ValueError(
+            f"{where}: There is no model named {shortened(card.model)}."
+            f"{did_you_mean(card.model[:100], MODELS)}"
+        )
     known = option_types(card.model)
     for name, value in card.options.items():
         if name not in known:
@@ -172,6 +177,9 @@ def _read_card(path: str | Path) -> tuple[Card, State]:
                 f"{did_you_mean(name[:100], known)}"
             )
         checked(known[name], value, where, f"options.{name}")
+    span = checked(float | None, card.notes.get("span_seconds"), where, "notes.span_seconds")
+    if span is not None and span <= 0:
+        raise ValueError(f"{where}: notes.span_seconds must be above 0, got {span}.")
     _check_clip(card.clip_spec, where)
     return card, promised
 

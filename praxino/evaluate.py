@@ -4,7 +4,6 @@ Evaluation never skips: a video that cannot be read counts as wrong, and is name
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from praxino.checked_json import checked, read_json
 from praxino.checkpoint import find_checkpoint, load_model, weights_hash
 from praxino.datasets.clips import TestViews, Views, example_name
 from praxino.datasets.manifest import Manifest
@@ -29,6 +29,16 @@ from praxino.video.decoding import Backend, Decoding
 from praxino.video.transforms import FlipPairs
 
 CROPS = (1, 3, 10)
+LARGEST_RESULT = 100_000_000  # bytes of a result.json: a thousand classes have a million confusions
+# What `evaluate_again` takes from the protocol of a result.json.
+REPEATED: dict[str, Any] = {
+    "checkpoint": str | None,
+    "root": str,
+    "manifest_hash": str,
+    "weights_hash": str,
+    "clips": int,
+    "crops": int,
+}
 
 
 @dataclass(frozen=True)
@@ -321,12 +331,16 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
     Raises:
         ValueError: not a result, or its checkpoint or list of videos has changed since.
     """
+    saved = read_json(path, largest=LARGEST_RESULT)
     try:
-        saved = json.loads(Path(path).read_text(encoding="utf-8"))
-        protocol = saved["protocol"]
-        checkpoint, root, known = (protocol[k] for k in ("checkpoint", "root", "manifest_hash"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        protocol = checked(dict[str, Any], saved["protocol"], str(path), "protocol")
+        for name, kind in REPEATED.items():
+            checked(kind, protocol[name], str(path), f"protocol.{name}")
+        for name in ("clip_hit_at_1", "hit_at_1", "hit_at_5", "mean_class_accuracy"):
+            checked(float, saved[name], str(path), name)
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a result.json of praxino evaluate: {error!r}.") from None
+    checkpoint, root, known = (protocol[k] for k in ("checkpoint", "root", "manifest_hash"))
     if checkpoint is None:
         raise ValueError(f"{path} is of a model that came from no file, so it cannot be repeated.")
     manifest = Manifest.read(Path(path).with_name(EVALUATED), root=root)

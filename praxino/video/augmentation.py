@@ -65,6 +65,6 @@ def check_jitter(brightness: float, contrast: float, saturation: float, hue: flo
         ("saturation", saturation),
         ("hue", hue),
     ):
-        if strength < 0 or (name == "hue" and strength > 0.5):
+        if not 0 <= strength < math.inf or (name == "hue" and strength > 0.5):
             limit = "in [0, 0.5]" if name == "hue" else "at least 0"
             raise ValueError(f"{name} must be {limit}, got {strength}.")

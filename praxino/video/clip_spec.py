@@ -1,5 +1,6 @@
 """What a model wants to be fed: the contract between models and the video road."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,7 +51,7 @@ class ClipSpec:
             )
         for name in ("frames", "frames_per_second", "stride_frames", "size", "resize_short"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"ClipSpec.{name} must be above 0, got {value}.")
         if self.resize_short < self.size:
             raise ValueError(
@@ -62,6 +63,18 @@ class ClipSpec:
         unknown = [name for name in self.inputs if name not in CHANNELS]
         if unknown:
             raise ValueError(f"Unknown input {unknown[0]!r}; the inputs are {', '.join(CHANNELS)}.")
+        if not self.inputs:
+            raise ValueError(f"inputs names no stream; the inputs are {', '.join(CHANNELS)}.")
+        if not all(map(math.isfinite, self.mean)):
+            raise ValueError(f"mean must be finite numbers, got {self.mean}.")
+        if not all(0 < value < math.inf for value in self.std):
+            raise ValueError(f"std must be numbers above 0, got {self.std}.")
+        channels = CHANNELS[self.inputs[0]]  # the streams after it are normalised alike
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(
+                f"mean and std have a number for each of the {channels} channels of "
+                f"{self.inputs[0]}, got {self.mean} and {self.std}."
+            )
 
     @property
     def spread(self) -> bool:

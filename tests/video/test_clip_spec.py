@@ -29,7 +29,7 @@ def test_a_clip_has_one_spacing():
         dataclasses.replace(ClipSpec(16, stride_frames=2), frames_per_second=5.0)
 
 
-@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 @pytest.mark.parametrize(
     "name", ["frames", "frames_per_second", "stride_frames", "size", "resize_short"]
 )
@@ -65,3 +65,19 @@ def test_cannot_be_changed_by_accident_and_can_be_compared():
         spec.frames = 8
     assert spec == ClipSpec(16) != ClipSpec(8)
     assert len({spec, ClipSpec(16)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inputs": ()}, "inputs names no stream; the inputs are rgb, flow"),
+        ({"mean": (0.5, float("nan"), 0.5)}, r"mean must be finite numbers, got \(0\.5, nan"),
+        ({"std": (0.5, 0.0, 0.5)}, r"std must be numbers above 0, got \(0\.5, 0\.0, 0\.5\)"),
+        ({"std": (0.5, float("inf"), 0.5)}, "std must be numbers above 0"),
+        ({"mean": (0.5,)}, r"a number for each of the 3 channels of rgb, got \(0\.5,\) and"),
+        ({"std": (0.5,) * 5}, "a number for each of the 3 channels of rgb"),
+    ],
+)
+def test_normalisation_is_that_of_the_channels(options, message):
+    with pytest.raises(ValueError, match=message):
+        ClipSpec(16, **options)
