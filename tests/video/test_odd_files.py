@@ -545,17 +545,31 @@ def test_an_mp4_whose_times_go_back_is_told_and_refused(tmp_path: Path) -> None:
             video.frames(range(len(video)))
 
 
-def test_a_last_frame_of_years(tmp_path: Path) -> None:
-    """Its duration is in a row of its own where the times are uneven."""
+def uneven_pts() -> list[int]:
     gaps = np.random.default_rng(0).integers(20, 60, 60)
-    pts = np.cumsum(gaps) - gaps[0]
-    path = write_grey(tmp_path / "end.mp4", pts=pts.tolist(), tick=Fraction(1, 1000))
+    return (np.cumsum(gaps) - gaps[0]).tolist()
+
+
+@pytest.mark.parametrize("seconds", [3 * 10**8, 10])
+def test_a_last_frame_of_years(seconds: int, tmp_path: Path) -> None:
+    """Its duration is in a row of its own where the times are uneven; ten seconds are believed."""
+    settings = dict(tick=Fraction(1, 1000), container_options={"use_editlist": "0"})
+    path = write_grey(tmp_path / "end.mp4", pts=uneven_pts(), options={"bf": "0"}, **settings)
     content = bytearray(path.read_bytes())
     place = content.index(b"stts") + 8
     rows = int.from_bytes(content[place : place + 4], "big")
-    content[place + 8 * rows : place + 8 * rows + 4] = MANY
+    content[place + 8 * rows : place + 8 * rows + 4] = u32(min(seconds * 16000, 2**31 - 1))
     path.write_bytes(content)
-    assert_all_there(path, pts / 1000)
+    with open_video(path) as video:
+        last = video.end_seconds - video.timestamps[-1]
+    assert last == pytest.approx(10) if seconds == 10 else 0.02 < last < 0.06
+
+
+def test_a_last_frame_of_one_tick(tmp_path: Path) -> None:
+    """So FFmpeg reads every frame of VP9 in MP4."""
+    path = write_grey(tmp_path / "end.mp4", "libvpx-vp9", pts=uneven_pts(), tick=Fraction(1, 1000))
+    with open_video(path) as video:
+        assert 0.02 < video.end_seconds - video.timestamps[-1] < 0.06
 
 
 def le32(value: int) -> bytes:
