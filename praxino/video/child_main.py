@@ -8,16 +8,19 @@ long columns of numbers are left in memory that it shares with its parent.
 
 import contextlib
 import gc
+import importlib
 import itertools
 import json
 import mmap
 import os
+import pkgutil
 import socket
 import struct
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,6 +99,10 @@ def main(control: int, memory_bytes: int, cpu_seconds: int, videos: int) -> None
 
 
 def _warm_up() -> None:
+    # PyAV imports what a kind of stream needs when it first meets one.
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in ("av.__main__", "av.datasets"):
+            importlib.import_module(module.name)
     with FileVideo(Source("warm-up", None, _SMALLEST_VIDEO, "gif"), 1, 1) as video:
         told = video.info, video.frames([1, 0]).seconds.tolist(), [f.seconds for f in video]
     json.loads(json.dumps(str(told)))
