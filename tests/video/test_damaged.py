@@ -39,10 +39,12 @@ def write(
     tick: Fraction = Fraction(1, 25),
     options: dict[str, str] | None = None,
     pixel_format: str = "yuv420p",
+    movflags: str = "",
 ) -> bytes:
     """Frames of moving noise, so that every picture takes some bytes."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    with av.open(str(path), "w") as container:
+    flags = {"movflags": movflags} if movflags else {}
+    with av.open(str(path), "w", options=flags) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = 96, 64, pixel_format
         stream.codec_context.time_base = stream.time_base = tick
@@ -261,9 +263,10 @@ def test_a_hole_in_a_constant_rate_is_a_loss(name: str, tmp_path: Path) -> None:
         assert said in video.info.problems
 
 
-def test_a_hole_in_mp4_is_told_and_no_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize("movflags", ["", "frag_keyframe+empty_moov"])
+def test_a_hole_in_mp4_is_told_and_no_loss(movflags: str, tmp_path: Path) -> None:
     pts = [*range(30), *range(37, 60)]
-    with open_video(write(tmp_path / "x.mp4", pts=pts)) as video:
+    with open_video(write(tmp_path / "x.mp4", pts=pts, movflags=movflags)) as video:
         assert (video.frames_got, video.frames_expected) == (53, 53)
         assert "7 frames are left out" in video.info.problems[0]
 
@@ -272,6 +275,16 @@ def test_a_jump_of_the_clock_is_not_a_thousand_lost_frames(tmp_path: Path) -> No
     pts = [*range(30), *range(1030, 1060)]
     with open_video(write(tmp_path / "x.ts", pts=pts, options={"bf": "0"})) as video:
         assert video.frames_expected in (None, 60)
+
+
+@pytest.mark.parametrize("name", ["x.mkv", "x.flv"])
+def test_the_last_frames_are_missed_where_the_file_is_cut(name: str, tmp_path: Path) -> None:
+    content = write(tmp_path / name)
+    place, size = packets_of(content)[57]
+    with open_video(content[: place + size + 30]) as video:
+        assert 57 <= len(video) <= 58
+        assert video.frames_expected == 60
+        assert f"cut short: {len(video)} of 60 frames are there" in video.info.problems
 
 
 def test_parts_in_the_wrong_order_are_no_lost_frames(tmp_path: Path) -> None:
