@@ -264,8 +264,6 @@ def _train(
                     result = dataclasses.replace(
                         result, val_loss=val_loss, val_hit_at_1=val_hit_at_1
                     )
-                    curves.add("val/loss", val_loss, progress.step)
-                    curves.add("val/hit@1", val_hit_at_1, progress.step)
                 history = (*progress.history, result)
                 card = _card(config, model, result, train_set, progress)
                 checkpoint.save_model(run / LAST, model, card)
@@ -274,17 +272,21 @@ def _train(
                     checkpoint.save_model(run / BEST, model, card)
                     best = training_state.keep_best(run)
                 _write_history(run, history)
-                progress = dataclasses.replace(
-                    progress,
-                    epoch=epoch + 1,
-                    step_in_epoch=0,
-                    loss_sum=0.0,
-                    hits=0,
-                    clips=0,
-                    history=history,
-                    best=best,
-                )
-                saved_at = _save(run, model, optimizer, progress, curves)
+                with stop.held():  # or these points would be drawn again on resuming
+                    if result.val_loss is not None and result.val_hit_at_1 is not None:
+                        curves.add("val/loss", result.val_loss, progress.step)
+                        curves.add("val/hit@1", result.val_hit_at_1, progress.step)
+                    progress = dataclasses.replace(
+                        progress,
+                        epoch=epoch + 1,
+                        step_in_epoch=0,
+                        loss_sum=0.0,
+                        hits=0,
+                        clips=0,
+                        history=history,
+                        best=best,
+                    )
+                    saved_at = _save(run, model, optimizer, progress, curves)
                 listener.epoch(result)
         except (Stopped, LoaderFault):
             # Neither comes in the middle of a step, unless Ctrl-C is pressed twice.

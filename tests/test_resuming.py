@@ -15,6 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from praxino.curves import Curves
 from praxino.errors import Stopped
 from praxino.models.small_3d import small_3d
 from praxino.recipe import DataConfig, ModelConfig, OptimConfig, TrainConfig, to_json
@@ -147,6 +148,22 @@ def test_a_stop_in_validation_or_in_the_last_evaluation(config, tmp_path, whole,
         assert time.monotonic() - begun < 50
         newest = sorted((run / "state").glob("step-*"))[-1].name
         assert newest.startswith(f"step-{steps:08d}")
+    go_on(config, run)
+    assert came_to(run) == whole
+
+
+def test_a_stop_at_the_end_of_an_epoch_draws_no_point_twice(config, tmp_path, whole, monkeypatch):
+    run, real, asked = tmp_path / "run", Curves.add, []
+
+    def add(self, name, value, step):
+        real(self, name, value, step)
+        if name == "val/loss" and not asked:
+            asked.append(step)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Curves, "add", add)
+    with pytest.raises(Stopped):
+        train(config, run)
     go_on(config, run)
     assert came_to(run) == whole
 

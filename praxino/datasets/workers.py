@@ -11,7 +11,7 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -46,10 +46,13 @@ class _Post(ctypes.Structure):
     _fields_ = (("busy", ctypes.c_bool), ("row", ctypes.c_int64), ("since", ctypes.c_double))
 
 
+_Posts: TypeAlias = "ctypes.Array[_Post] | list[_Post]"
+
+
 class _Posting(Dataset[Example]):
     """A data set that says, in shared memory, which of its rows is being read, and by whom."""
 
-    def __init__(self, examples: Dataset[Example], posts: "ctypes.Array[_Post]") -> None:
+    def __init__(self, examples: Dataset[Example], posts: _Posts) -> None:
         self.examples, self.posts = examples, posts
 
     def __len__(self) -> int:
@@ -90,7 +93,7 @@ class WatchedLoader(Generic[Example]):
         **options: Any,
     ) -> None:
         self._name, self._stall_seconds = name, stall_seconds
-        self._posts = RawArray(_Post, max(1, workers))
+        self._posts = _shared_posts(workers)
         self._processes: list[BaseProcess] = []
         self._loader: DataLoader[Example] | None = DataLoader(
             _Posting(examples, self._posts),
@@ -110,7 +113,13 @@ class WatchedLoader(Generic[Example]):
             LoaderFault: a process has died, or has been at one video for too long.
         """
         assert self._loader is not None, "the loader is closed"
-        batches = self._start(self._loader)
+        try:
+            batches = self._start(self._loader)
+        except RuntimeError as error:  # of processes that were to begin another pass
+            self._raise_if_dead(error)
+            raise LoaderFault(
+                "The loader processes do not answer. Try again, or use --data.workers 0."
+            ) from error
         waiting_since = time.monotonic()
         while True:
             try:
@@ -119,6 +128,11 @@ class WatchedLoader(Generic[Example]):
                 return
             except LoaderFault:  # raised by a worker, and sent here with its traceback as text
                 raise LoaderFault(f"The loader has failed: {_MEMORY_FULL}") from None
+            except (OSError, EOFError) as error:  # sent, but not to be had from the dead
+                for _ in range(40):  # its death may take a moment to be known
+                    self._raise_if_dead(error)
+                    time.sleep(0.05)
+                raise
             except RuntimeError as error:  # died, or nothing came for a while
                 self._raise_if_dead(error)
                 if not str(error).startswith("DataLoader timed out after"):
@@ -143,7 +157,7 @@ class WatchedLoader(Generic[Example]):
             signal.signal(signal.SIGCHLD, alarm)
         return batches
 
-    def _raise_if_dead(self, error: RuntimeError) -> None:
+    def _raise_if_dead(self, error: Exception) -> None:
         dead = [process for process in self._processes if process.exitcode]
         if not dead:
             return
@@ -170,9 +184,8 @@ class WatchedLoader(Generic[Example]):
             post.row for post in self._posts if post.busy and now - post.since > self._stall_seconds
         ]
         # Nobody reads and yet nothing comes: what was read is lost between the processes.
-        resting = all(
-            not post.busy and now - max(post.since, waiting_since) > self._stall_seconds
-            for post in self._posts
+        resting = now - waiting_since > self._stall_seconds and all(
+            not post.busy and now - post.since > self._stall_seconds for post in self._posts
         )
         if rows:
             raise LoaderFault(
@@ -205,6 +218,15 @@ class WatchedLoader(Generic[Example]):
             with suppress(ValueError):
                 process.join(timeout=5)
         self._loader = None
+
+
+def _shared_posts(workers: int) -> _Posts:
+    if not workers:
+        return []
+    try:
+        return RawArray(_Post, workers)
+    except OSError as error:
+        raise LoaderFault(f"The loader has failed: {error.strerror}: {_MEMORY_FULL}") from None
 
 
 def _share(example: Any) -> None:

@@ -135,6 +135,45 @@ def test_a_slow_batch_is_not_a_hang():
     assert read_all(loader) == rows
 
 
+class Tensors(Examples):
+    def __getitem__(self, key):
+        return torch.ones(1000)
+
+
+def test_what_a_dead_process_has_sent_may_be_out_of_reach():
+    loader = watched(Tensors(), workers=1, stall_seconds=1.0, prefetch_factor=4)
+
+    def loop() -> None:
+        with loader as batches:
+            for _ in batches:
+                time.sleep(0.3)  # until the next ones are on their way
+                loader._processes[0].kill()
+
+    with pytest.raises(LoaderFault, match="was ended by signal SIGKILL"):
+        loop()
+
+
+def two_passes(loader: WatchedLoader[int], between: int) -> None:
+    with loader as batches:
+        list(batches)
+        os.kill(loader._processes[1].pid, between)
+        list(batches)
+
+
+def test_processes_that_do_not_live_to_see_another_pass():
+    for number, message in (
+        (
+            signal.SIGKILL,
+            r"^Loader process \d+ was ended by signal SIGKILL.* short\. Fewer of them",
+        ),
+        (signal.SIGSTOP, r"^The loader processes do not answer\. Try again, or use --data\.work"),
+    ):
+        loader = watched(Examples(), stall_seconds=1.0, persistent_workers=True)
+        with pytest.raises(LoaderFault, match=message):
+            two_passes(loader, number)
+        assert not any(process.is_alive() for process in loader._processes)
+
+
 class Unsendable(Examples):
     def __getitem__(self, key):
         return lambda: key
