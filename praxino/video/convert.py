@@ -10,6 +10,8 @@ which keeps all the colour there is: where the width is even, the direct way als
 pixels in a row one colour.
 """
 
+import math
+
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -121,12 +123,7 @@ def resized(width: int, height: int, short_side: int) -> tuple[int, int]:
 def _orientation(frame: av.VideoFrame) -> tuple[int, bool, tuple[slice, slice], str]:
     """Rotation in degrees counter-clockwise, and how to get there: transpose, then flip."""
     upright = (slice(None), slice(None))
-    if "DISPLAYMATRIX" not in frame.side_data:
-        return 0, False, upright, ""
-    side_data = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
-    matrix = np.frombuffer(bytes(side_data), np.int32)
-    # x' = a x + c y and y' = b x + d y, in the file's own 3 x 3 matrix of fixed-point numbers.
-    a, b, _, c, d = (int(value) for value in matrix[:5])
+    a, b, c, d = _display_matrix(frame)
     transpose = a == 0 and d == 0
     if not transpose and (b != 0 or c != 0):
         problem = f"its rotation of {frame.rotation} degrees is no multiple of 90 and not applied"
@@ -134,3 +131,20 @@ def _orientation(frame: av.VideoFrame) -> tuple[int, bool, tuple[slice, slice], 
     x_sign, y_sign = (c, b) if transpose else (a, d)
     flips = (slice(None, None, -1 if y_sign < 0 else 1), slice(None, None, -1 if x_sign < 0 else 1))
     return frame.rotation % 360, transpose, flips, ""
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """The numbers of x' = a x + c y and y' = b x + d y, up to a positive factor."""
+    try:
+        if "DISPLAYMATRIX" not in frame.side_data:
+            return 1, 0, 0, 1
+        side_data = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
+    except ValueError:
+        # PyAV has no name for something that came along (LCEVC, EXIF), and then shows nothing of
+        # it all. It still tells the rotation, though not whether the picture is mirrored, too.
+        turn = math.radians(frame.rotation)
+        cosine, sine = round(1000 * math.cos(turn)), round(1000 * math.sin(turn))
+        return cosine, -sine, sine, cosine
+    matrix = np.frombuffer(bytes(side_data), np.int32)
+    a, b, _, c, d = (int(value) for value in matrix[:5])
+    return a, b, c, d
