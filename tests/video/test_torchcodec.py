@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -229,6 +230,31 @@ def test_a_frame_that_does_not_come_is_told(
         assert video.frames_got == 38
 
 
+def test_threads_that_give_up_at_the_end_are_helped_by_one(
+    plain: bytes, open_it, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = torchcodec_video._Pictures.__iter__
+    opened: list[int] = []
+    start = torchcodec_video._Pictures.__init__
+
+    def noted(pictures: torchcodec_video._Pictures, *arguments: object) -> None:
+        opened.append(arguments[-1])
+        start(pictures, *arguments)
+
+    monkeypatch.setattr(torchcodec_video._Pictures, "__init__", noted)
+    monkeypatch.setattr(
+        torchcodec_video._Pictures,
+        "__iter__",
+        lambda pictures: islice(every(pictures), 35 if opened[-1] == 2 else None),
+    )
+    with open_it(plain, threads=2) as video:
+        assert [frame.index for frame in video] == list(range(40))
+        assert opened == [2, 2, 1]
+        assert (video.frames_got, video.info.problems) == (40, ())
+    with open_it(plain, threads=2) as video:
+        assert video.frames([38, 39]).indices.tolist() == [38, 39]
+
+
 def test_a_first_frame_that_does_not_come_is_an_error(
     plain: bytes, open_it, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,6 +457,7 @@ def test_torchcodec_must_find_the_same_codec(plain: bytes, open_it, monkeypatch)
 def test_pictures_that_grow_are_too_large(plain: bytes, open_it, monkeypatch) -> None:
     with open_it(plain) as video:
         monkeypatch.setattr("praxino.video.convert.MAX_SIDE", 90)
+        monkeypatch.setattr(torchcodec_video, "_copy_planes", None)  # refused before any copy
         with pytest.raises(VideoError, match="96 x 64 pixels are above the limit of 90"):
             video.frames([3])
 
