@@ -170,8 +170,11 @@ def test_import_writes_a_manifest(lab_data, tmp_path, capsys):
     assert "None of the 2391 rows that kth lists has its video in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_training_says_how_to_go_on(two_actions, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
+)
+def test_a_stopped_training_says_how_to_go_on(two_actions, tmp_path, number, code, word):
     command = [sys.executable, "-m", "praxino", "train", str(two_actions), *TRAIN]
     process = subprocess.Popen(
         [*command, f"--run={tmp_path / 'run'}", "--epochs=500", "--data.val-fraction=0.25"],
@@ -182,9 +185,9 @@ def test_a_stopped_training_says_how_to_go_on(two_actions, tmp_path, number):
         assert line
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("praxino: interrupted; to go on: praxino train ")
+    assert said.splitlines()[-1].startswith(f"praxino: {word}; to go on: praxino train ")
 
 
 def test_flags_change_single_settings_of_a_recipe(tmp_path, monkeypatch, capsys):

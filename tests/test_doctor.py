@@ -69,7 +69,7 @@ def test_what_is_broken_is_named_and_the_exit_code_says_so(monkeypatch, capsys):
     assert said.splitlines() == [
         "    Versions",
         "    X torch            not installed",
-        "                         -> pip install 'torch>=2.11'",
+        "                       -> pip install 'torch>=2.11'",
         "",
         "    Folders",
         "    ! home             in ~/.cache",
