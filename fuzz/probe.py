@@ -23,6 +23,7 @@ Words in capitals are finds: the file is kept, the exit status is 1.
 import argparse
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -435,15 +436,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _jobs(options: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
-    end = time.monotonic() + 60 * options.minutes if options.minutes else None
-    seed = options.first_seed
-    while end is not None or seed < options.first_seed + options.seeds:
-        for name in options.videos:
-            for damage in options.damages:
-                if end is not None and time.monotonic() > end:
-                    return
-                yield name, damage, seed
-        seed += 1
+    pairs = [(name, damage) for name in options.videos for damage in options.damages]
+    if options.minutes is None:
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            yield from ((name, damage, seed) for name, damage in pairs)
+        return
+    end = time.monotonic() + 60 * options.minutes
+    for seed in itertools.count(options.first_seed):
+        # In any order, so that a short run is not all about the first kind of video.
+        for place in np.random.default_rng(seed).permutation(len(pairs)):
+            if time.monotonic() > end:
+                return
+            yield (*pairs[place], seed)
 
 
 if __name__ == "__main__":
