@@ -26,8 +26,14 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from praxino.datasets.tables import COLUMNS, raise_problems, read_table, write_table
-from praxino.shortened import shortened
+from praxino.datasets.tables import (
+    COLUMNS,
+    PROBLEMS_SHOWN,
+    raise_problems,
+    read_table,
+    write_table,
+)
+from praxino.shortened import printable, shortened
 
 SPLITS = ("train", "val", "test")
 
@@ -147,12 +153,13 @@ class Manifest:
         """
         path = Path(path)
         root = path.parent if root is None else Path(root)
+        name = printable(path.name)
         records, stored_classes = read_table(path)
         rows: list[Row] = []
         places: list[str] = []
         problems: list[tuple[str, str]] = []
         for number, cells in records:
-            place = f"{path.name}:{number}"
+            place = f"{name}:{number}"
             try:
                 if isinstance(cells, ValueError):
                     raise cells
@@ -162,11 +169,11 @@ class Manifest:
             except ValueError as error:
                 problems.append((place, str(error)))
         if not rows and not problems:
-            raise ValueError(f"{path.name}: the table has a header but no rows.")
+            raise ValueError(f"{name}: the table has a header but no rows.")
         if classes is None:
             classes = _sorted_labels(rows) if stored_classes is None else stored_classes
         problems += _table_problems(rows, classes, places.__getitem__)
-        raise_problems(path.name, sorted(problems, key=_line))
+        raise_problems(name, sorted(problems, key=_line))
         return cls(tuple(rows), root, tuple(classes))
 
     def write(self, path: str | Path, *, keep_root: bool = False) -> None:
@@ -376,6 +383,7 @@ def _table_problems(
     if len(set(classes)) < len(classes):
         problems.append(("classes", "a class is listed twice"))
     known = set(classes)
+    nearest: dict[str, list[str]] = {}  # looked for once: a class may be misspelt in every row
     seen: dict[tuple[str, float, float | None], int] = {}
     for number, row in enumerate(rows):
         first = seen.setdefault((row.video, row.start_seconds or 0.0, row.end_seconds), number)
@@ -386,7 +394,11 @@ def _table_problems(
             problems.append((place(number), f"{shortened(row.video)}: {what}"))
         for label in row.labels:
             if label not in known:
-                close = difflib.get_close_matches(label, classes, 1)
+                if label not in nearest:
+                    # Of a table that is wrong throughout, twenty problems are shown.
+                    few = len(nearest) <= PROBLEMS_SHOWN
+                    nearest[label] = difflib.get_close_matches(label, classes, 1) if few else []
+                close = nearest[label]
                 hint = f". Did you mean {close[0]!r}?" if close else ""
                 problems.append(
                     (

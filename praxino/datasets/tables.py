@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from praxino.atomic import atomic_write
-from praxino.shortened import shortened
+from praxino.shortened import printable, shortened
 
 Record = tuple[int, dict[str, Any] | ValueError]
 
+# The largest data sets have five million rows; a file of a few bytes can promise a billion.
+MOST_ROWS = 10_000_000
+LARGEST_TABLE = 2_000_000_000  # bytes, unpacked
 LONGEST_LINE = 1_000_000  # characters; a longer one is not a table, and must not fill the memory
 
 PROBLEMS_SHOWN = 20
@@ -54,13 +58,13 @@ def read_table(path: Path) -> tuple[Iterator[Record], list[str] | None]:
             records are asked for.
     """
     if not path.is_file():
-        raise ValueError(f"There is no manifest {path}.")
+        raise ValueError(f"There is no manifest {printable(path)}.")
     match path.suffix:
         case ".parquet":
             return _read_parquet(path)
         case ".csv":
             return _read_csv(path), None
-    raise ValueError(f"{path.name}: a manifest ends in .parquet or .csv.")
+    raise ValueError(f"{printable(path.name)}: a manifest ends in .parquet or .csv.")
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
@@ -75,7 +79,7 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[st
         case ".csv":
             _write_csv(path, rows, classes)
         case _:
-            raise ValueError(f"{path.name}: a manifest ends in .parquet or .csv.")
+            raise ValueError(f"{printable(path.name)}: a manifest ends in .parquet or .csv.")
 
 
 def raise_problems(name: str, problems: Sequence[tuple[str, str]]) -> None:
@@ -97,15 +101,16 @@ def raise_problems(name: str, problems: Sequence[tuple[str, str]]) -> None:
 
 def _read_csv(path: Path) -> Iterator[Record]:
     """Line numbers and cells ready for `Row`, or what is wrong with the line."""
+    name = printable(path.name)
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise ValueError(f"{path.name}: the file is UTF-16. Save it as UTF-8.")
+            raise ValueError(f"{name}: the file is UTF-16. Save it as UTF-8.")
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(_bounded_lines(file, path.name), strict=True)
+        reader = csv.reader(_bounded_lines(file, name), strict=True)
         number = 1
         try:
             header = [cell.strip() for cell in next(reader, [])]
-            columns = _known_columns(path.name, header)
+            columns = _known_columns(name, header)
             while True:
                 number = reader.line_num + 1  # where a record starts, even if it spans lines
                 cells = next(reader, None)
@@ -115,11 +120,11 @@ def _read_csv(path: Path) -> Iterator[Record]:
                     yield number, _csv_cells(cells, header, columns)
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{path.name}: byte {error.object[error.start]:#04x} near line {number} is not "
+                f"{name}: byte {error.object[error.start]:#04x} near line {number} is not "
                 "UTF-8. Save the file as UTF-8."
             ) from None
         except csv.Error as error:
-            raise ValueError(f"{path.name}:{number}: not readable as CSV: {error}.") from None
+            raise ValueError(f"{name}:{number}: not readable as CSV: {error}.") from None
 
 
 def _csv_cells(
@@ -155,16 +160,32 @@ def _bounded_lines(file: TextIO, name: str) -> Iterator[str]:
 
 def _read_parquet(path: Path) -> tuple[Iterator[Record], list[str] | None]:
     """Row numbers (the first is 1) and cells, and the classes if praxino wrote the file."""
+    name = printable(path.name)
     try:
+        metadata = pq.read_metadata(path)
+        if metadata.num_rows > MOST_ROWS:
+            raise ValueError(
+                f"{name}: {metadata.num_rows:,} rows, the limit is {MOST_ROWS:,}. Divide the "
+                "manifest."
+            )
+        leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         # Not pq.read_table: it would add columns that the folders' names spell, as in split=val/.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # As dictionaries, because a file of a few bytes can repeat a long text a million times.
+        with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)  # text must be UTF-8
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path.name}: not readable as Parquet: {reason}") from None
-    columns = _known_columns(path.name, table.column_names)
-    classes = _stored_classes(path.name, (table.schema.metadata or {}).get(b"praxino.classes"))
+        reason = printable(str(error).partition("\n")[0][:300])
+        raise ValueError(f"{name}: not readable as Parquet: {reason}") from None
+    length = sum(_text_bytes(column) for column in table.columns)
+    if length > LARGEST_TABLE:
+        raise ValueError(
+            f"{name}: its cells hold {length:,} bytes, the limit is {LARGEST_TABLE:,}: it is no "
+            "manifest."
+        )
+    columns = _known_columns(name, table.column_names)
+    classes = _stored_classes(name, (table.schema.metadata or {}).get(b"praxino.classes"))
     known = table.select(list(columns)).rename_columns(list(columns.values()))
 
     def records() -> Iterator[Record]:
@@ -182,6 +203,18 @@ def _read_parquet(path: Path) -> tuple[Iterator[Record], list[str] | None]:
                 yield number, cells
 
     return records(), classes
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """How long the texts of a column are together, repeated ones counted each time."""
+    total = 0
+    for chunk in column.chunks:
+        while pa.types.is_list(chunk.type):
+            chunk = chunk.flatten()
+        if pa.types.is_dictionary(chunk.type):
+            lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
+            total += pc.sum(lengths.cast(pa.int64())).as_py() or 0
+    return total
 
 
 def _stored_classes(name: str, text: bytes | None) -> list[str] | None:
