@@ -354,7 +354,7 @@ def _label_problems(labels: tuple[str, ...]) -> list[str]:
     for label in labels:
         if not _is_name(label):
             problems.append(f"label={shortened(label)} is not a class name")
-    if len(set(labels)) < len(labels):
+    if not problems and len(set(labels)) < len(labels):
         problems.append(f"labels={shortened(labels)} names a class twice")
     return problems
 
