@@ -171,7 +171,7 @@ class FrameCounter:
     def __init__(self, by_packets: bool) -> None:
         self._by_packets = by_packets
         self._waiting: list[int] = []
-        self._last_decoded = -(2**63)
+        self._last_decoded: int | None = None
         self._next = 0
         self._started = False
         self._lost: list[int] = []  # numbers whose packets gave no frame
@@ -181,12 +181,9 @@ class FrameCounter:
         if not self._by_packets or packet.is_discard:
             return
         shown, decoded = packet.pts, packet.dts
-        if (
-            shown is None
-            or decoded is None
-            or decoded < self._last_decoded
-            or shown in self._waiting
-        ):
+        last = self._last_decoded
+        out_of_order = last is not None and (decoded is None or decoded < last)
+        if shown is None or out_of_order or shown in self._waiting:
             self._by_packets = False  # as the scan decides for such a file
             return
         self._last_decoded = decoded
@@ -242,17 +239,20 @@ def _scan_packets(
     """Count packets; None where their time stamps cannot be trusted."""
     times, durations, keys, points = array("q"), array("q"), array("q"), array("q")
     seek_ticks: dict[int, int] = {}
-    count, previous = 0, None
+    count = 0
+    previous: int | None = None
     for packet in decoder.packets():
         count += 1
         _check_count(decoder, count)
-        if packet.pts is None or packet.dts is None:
+        if packet.pts is None:
             return None
-        if previous is not None and packet.dts < previous:
+        if packet.dts is not None:
+            leap = 0 if previous is None else packet.dts - previous
+            if leap < 0 or (decoder.is_mpeg and leap > _MPEG_WRAP // 2):
+                return None
+            previous = packet.dts
+        elif previous is not None:  # Matroska has none: FFmpeg finds them after the first packets
             return None
-        if previous is not None and decoder.is_mpeg and packet.dts - previous > _MPEG_WRAP // 2:
-            return None
-        previous = packet.dts
         if packet.is_discard:  # an edit list hides it; the decoder drops it
             continue
         times.append(packet.pts)
@@ -261,7 +261,7 @@ def _scan_packets(
             keys.append(packet.pts)
             if decoder.is_recovery_point(packet):
                 points.append(packet.pts)
-            if decoder.is_mpeg:
+            if decoder.is_mpeg and packet.dts is not None:
                 seek_ticks[packet.pts] = packet.dts
     order = np.argsort(times, kind="stable")
     stamps = np.asarray(times)[order]
@@ -352,7 +352,8 @@ def _scan_by_decoding(
         expected: int | None = max(len(stamps), decoder.pictures_seen) + missing
     else:
         expected = _expected(decoder, times, last_seconds, problems, clock.put_in_seconds)
-        if decoder.counts_by_packets and (silent := decoder.packets_seen - len(stamps)) > 0:
+        told_apart = decoder.a_packet_is_a_picture and decoder.source.container != "ogg"
+        if told_apart and (silent := decoder.packets_seen - len(stamps)) > 0:
             problems.append(f"{silent} packets give no picture")
             expected = max(expected or 0, len(stamps) + silent)
     ticks = [stamp for stamp in stamps if stamp is not None]
