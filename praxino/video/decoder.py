@@ -335,12 +335,14 @@ class Decoder:
     @property
     def counts_by_packets(self) -> bool:
         """Whether packets of this container and codec tell frames and their times."""
-        return (
-            self.source.container in _COUNTABLE_CONTAINERS
-            and self.codec not in _UNCOUNTABLE_CODECS
-            # The fields of an interlaced picture may come as two packets.
-            and self.stream.codec_context.field_order in (0, 1)
-        )
+        return self.source.container in _COUNTABLE_CONTAINERS and self.a_packet_is_a_picture
+
+    @property
+    def a_packet_is_a_picture(self) -> bool:
+        """Whether every packet of this codec is one shown picture."""
+        # The fields of an interlaced picture may come as two packets.
+        progressive = self.stream.codec_context.field_order in (0, 1)
+        return progressive and self.codec not in _UNCOUNTABLE_CODECS
 
     @property
     def is_mpeg(self) -> bool:

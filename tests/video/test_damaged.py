@@ -357,6 +357,14 @@ def test_damage_is_told_when_frames_were_counted_by_decoding(tmp_path: Path) -> 
         assert "were patched by the decoder" in "".join(video.info.problems)
 
 
+def test_packets_that_give_no_picture_are_told_where_frames_are_counted(tmp_path: Path) -> None:
+    content = write(tmp_path / "x.mpg", "mpeg2video")
+    start = content.index(b"\x00\x00\x01\x00")  # of the first picture; the next ones are whole
+    with open_video(overwritten(content, start, 4)) as video:
+        assert (video.frames_got, video.frames_expected) == (59, 60)
+        assert "1 packets give no picture" in video.info.problems
+
+
 def test_a_jpeg_that_does_not_decode_to_its_end_is_no_picture(tmp_path: Path) -> None:
     content = write(tmp_path / "x.avi", "mjpeg", pixel_format="yuvj420p")
     place, size = packets_of(content)[30]
