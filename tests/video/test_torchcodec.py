@@ -456,6 +456,7 @@ def test_torchcodec_must_find_the_same_codec(plain: bytes, open_it, monkeypatch)
 
 def test_pictures_that_grow_are_too_large(plain: bytes, open_it, monkeypatch) -> None:
     with open_it(plain) as video:
+        assert len(video) == 40
         monkeypatch.setattr("praxino.video.convert.MAX_SIDE", 90)
         monkeypatch.setattr(torchcodec_video, "_copy_planes", None)  # refused before any copy
         with pytest.raises(VideoError, match="96 x 64 pixels are above the limit of 90"):
