@@ -1,4 +1,5 @@
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from praxino.errors import EnvironmentFault, VideoError
 from praxino.ledger import Ledger
-from praxino.video import child
+from praxino.video import child, sandbox
 from praxino.video.child import ChildVideo, Limits, sandbox_report
 from praxino.video.decoder import check_source
 from praxino.video.reader import FileVideo, Video
@@ -310,6 +312,24 @@ def test_too_much_memory_is_an_error(fault: str, faulty, numbered_video: Path) -
     assert caught.value.code == "memory"
 
 
+@pytest.mark.parametrize("megabytes", [64, 120])
+def test_too_little_memory_is_not_called_damage(megabytes: int, tmp_path: Path) -> None:
+    path = tmp_path / "large.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 4096, 2304, "yuv420p"
+        for _ in range(6):
+            container.mux(stream.encode(av.VideoFrame(4096, 2304, "yuv420p")))
+        container.mux(stream.encode(None))
+    limits = Limits(memory_bytes=megabytes * 2**20)
+    with (
+        pytest.raises(VideoError, match="needs more memory than it may have") as caught,
+        ChildVideo(check_source(path), None, 4, limits) as video,
+    ):
+        list(video)
+    assert caught.value.code == "memory"
+
+
 def test_an_exception_in_the_child_is_told(faulty, numbered_video: Path) -> None:
     faulty("raise RuntimeError('a fault of ours')")
     with (
@@ -440,6 +460,8 @@ def test_the_sandbox_holds_and_was_tried() -> None:
     }
     assert report["memory_limit"]
     assert report["cpu_limit"]
+    if platform.machine() in sandbox._MACHINES:
+        assert all(report.values()), report
 
 
 def test_the_child_knows_no_secret_of_the_environment(

@@ -428,6 +428,17 @@ def test_a_pipe_that_takes_the_place_of_the_file_is_not_waited_for(tmp_path: Pat
             door(source, None, 1)
 
 
+def test_a_pipe_that_comes_between_two_looks_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "video.mp4"
+    os.mkfifo(path)
+    regular = Path(__file__).stat()
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: regular)
+    with pytest.raises(VideoError, match="a device, pipe or socket, not a regular file"):
+        check_source(path)
+
+
 @BOTH_DOORS
 def test_a_gif_that_loops_for_ever_ends(door: Door, tmp_path: Path) -> None:
     path = tmp_path / "loop.gif"
