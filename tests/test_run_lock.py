@@ -133,6 +133,21 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
         )
 
 
+def test_a_lock_file_that_is_removed_meanwhile_is_made_again(tmp_path, monkeypatch):
+    real, calls = module._lock, []
+
+    def lock(handle, run):
+        if not calls:
+            (run / LOCK).unlink()  # by the one who has just ended
+        calls.append(handle)
+        return real(handle, run)
+
+    monkeypatch.setattr(module, "_lock", lock)
+    with run_lock(tmp_path):
+        assert (tmp_path / LOCK).exists()
+    assert len(calls) == 2
+
+
 def test_other_faults_of_the_disk_are_told(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentFault, match=r"Cannot write .*file: File exists"):
