@@ -277,6 +277,7 @@ CARDS: list[tuple[dict[str, Any], str]] = [
     ({"clip_spec__frames": 2**31}, "clips of 2147483648 frames"),
     ({"clip_spec__frames": None}, "clip_spec.frames must be a whole number, got None"),
     ({"clip_spec__resize_short": 10**6}, "clips of 4 frames, 1000000 pixels"),
+    ({"clip_spec__frames": 1, "clip_spec__resize_short": 2049}, "clips of 1 frames, 2049 pixels"),
     ({"clip_spec__size": 17}, "A crop of size=17 does not fit"),
     ({"clip_spec__frames_per_second": float("nan")}, "NaN is not a number"),
     ({"clip_spec__frames_per_second": -5.0}, r"frames_per_second must be above 0, got -5\.0"),
