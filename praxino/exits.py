@@ -68,6 +68,7 @@ def in_one_line(command: Callable[[], int]) -> int:
 
 def _ended(command: Callable[[], int]) -> int:
     try:
+        _check_working_folder()
         return command()
     except KeyboardInterrupt as stop:
         return complain_of_stop(stop)
@@ -92,6 +93,15 @@ def _ended(command: Callable[[], int]) -> int:
         if type(error).__name__ == "OutOfMemoryError" or "DataLoader worker" in str(error):
             return complain(str(error), EXIT_ENVIRONMENT)
         return _internal_fault(error)
+
+
+def _check_working_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError:  # torch's libraries would end the process, each in its own words
+        raise EnvironmentFault(
+            "the folder you are in is no longer there. Change into one that is: cd ~"
+        ) from None
 
 
 def complain_of_stop(stop: KeyboardInterrupt, how_to_go_on: str = "") -> int:

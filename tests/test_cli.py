@@ -89,7 +89,7 @@ def test_patterns_and_several_results(trained_run, two_actions, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["predct", "a.mp4"], 2, 'Did you mean "predict"?'),
+        (["predct", "a.mp4"], 2, "Did you mean 'predict'?"),
         (["predict", "a.mp4"], 2, "--model"),
         (["predict", "a.mp4", "--model", "nowhere"], 2, "There is no checkpoint or run folder at"),
         (["evaluate", "nowhere"], 2, "praxino evaluate needs --data"),

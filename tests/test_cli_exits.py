@@ -46,7 +46,6 @@ SURROUNDINGS = {
     "no such locale": "LC_ALL=xx_invalid {} ARGS",
     "no home": "env -u HOME {} ARGS",
     "home read-only": "HOME=/proc {} ARGS",
-    "folder gone": "mkdir gone; cd gone; rmdir ../gone; {} ARGS",
     "warnings are errors": "PYTHONWARNINGS=error {} ARGS",
     "no asserts": "PYTHONOPTIMIZE=1 {} ARGS",
 }
@@ -70,6 +69,14 @@ def test_a_full_disk_behind_standard_output_is_told(arguments, numbered_video, t
     assert done.stderr == (
         "praxino: the output is not written: No space left on device. "
         "Free some space or name another place.\n"
+    )
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path):
+    done = shell("mkdir gone; cd gone; rmdir ../gone; {} models c3d", tmp_path)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "praxino: the folder you are in is no longer there. Change into one that is: cd ~\n"
     )
 
 
