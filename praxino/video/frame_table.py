@@ -275,6 +275,8 @@ def _scan_packets(
     times = array("q", stamps[skipped:].tobytes())
     seconds = np.fromiter((clock.of_ticks(ticks) for ticks in times), np.float64, len(times))
     declared_last = durations[order[-1]] * float(decoder.tick)
+    if np.median(durations) > 2 * np.median(np.diff(stamps, prepend=stamps[0] - durations[0])):
+        declared_last = 0.0  # frames that outlast the next one by far: a header's lie about all
     last_seconds = _last_seconds(declared_last, seconds, float(clock.period))
     if decoder.corrupt_packets:
         problems.append(f"{decoder.corrupt_packets} packets are marked as corrupt or cut short")
