@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 
 from praxino import __version__
 from praxino.did_you_mean import did_you_mean
@@ -46,16 +46,30 @@ if TYPE_CHECKING:
     from praxino.doctor import Finding
     from praxino.recipe import TrainConfig
 
+EXAMPLES = """Examples, on a folder with one folder of videos for each action:
+
+  praxino train my_videos
+  praxino evaluate runs/my_videos --data my_videos
+  praxino predict new.mp4 --model runs/my_videos
+  praxino video new.mp4
+
+praxino COMMAND --help tells the options of a command."""
+
+VIDEOS = Group("Videos", sort_key=1)
+MODELS = Group("Models", sort_key=2)
+REST = Group("Find your way", sort_key=3)
+
 app = App(
     name="praxino",
     version=__version__,
     help="Names the actions in a video. Train, evaluate and predict, from a folder of clips.",
+    help_epilogue=EXAMPLES,
     help_format="plaintext",  # Markdown would cost a third of the start-up time
     suppress_keyboard_interrupt=False,
     console=out,
     default_parameter=Parameter(converter=whole_numbers_only),
 )
-data = App(name="data", help="Make, import and inspect labelled videos.")
+data = App(name="data", help="Make labelled videos, or import those of a benchmark.", group=VIDEOS)
 app.command(data)
 
 
@@ -122,7 +136,7 @@ Untrusted = Annotated[bool, Parameter(negative="")]
 # --- predict -------------------------------------------------------------------------------------
 
 
-@app.command
+@app.command(group=VIDEOS)
 def predict(
     videos: Annotated[list[str], Parameter(help="Files, folders or glob patterns.")],
     /,
@@ -279,7 +293,7 @@ def _expand(patterns: list[str], find_videos: Callable[[Path], list[Path]]) -> I
 # --- video ---------------------------------------------------------------------------------------
 
 
-@app.command
+@app.command(group=VIDEOS)
 def video(
     files: Annotated[list[str], Parameter(help="Files, folders or glob patterns.")],
     /,
@@ -341,13 +355,13 @@ def video(
 Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 
 
-@app.command(help_flags=[])
+@app.command(group=MODELS, help_flags=[])
 def train(*tokens: Tokens) -> int:
     """Train a model on a folder of class folders, a manifest, or as a recipe says."""
     return _train_command("train", list(tokens))
 
 
-@app.command(help_flags=[])
+@app.command(group=MODELS, help_flags=[])
 def baseline(*tokens: Tokens) -> int:
     """Train the single-frame model first: what can be known from how things look?"""
     return _train_command("baseline", list(tokens))
@@ -455,7 +469,7 @@ def _run_folder(source: str) -> Path:
 # --- evaluate ------------------------------------------------------------------------------------
 
 
-@app.command
+@app.command(group=MODELS)
 def evaluate(
     run: Path,
     /,
@@ -527,7 +541,7 @@ def evaluate(
 # --- models --------------------------------------------------------------------------------------
 
 
-@app.command
+@app.command(group=MODELS)
 def models(
     name: str | None = None,
     /,
@@ -645,7 +659,7 @@ def import_(
     say(out, f"Wrote {to}{hint}")
 
 
-@app.command
+@app.command(group=REST)
 def size(
     width: int,
     height: int,
@@ -683,7 +697,7 @@ def size(
     )
 
 
-@app.command
+@app.command(group=REST)
 def demo(folder: Path = Path("demo"), /) -> int:
     """Render point lights, train two models, and show what each of them can see.
 
@@ -696,7 +710,7 @@ def demo(folder: Path = Path("demo"), /) -> int:
     return EXIT_OK
 
 
-@app.command
+@app.command(group=REST)
 def doctor(
     *,
     json_: Annotated[Output | None, Parameter(name="--json")] = None,
@@ -724,3 +738,10 @@ def doctor(
     if json_ is not None:
         write(json_, json.dumps(as_dict(findings), indent=2, ensure_ascii=False))
     return exit_code(findings)
+
+
+for _name in app:
+    if _name.startswith("-"):
+        app[_name].group = REST
+    else:
+        app[_name].help_epilogue = ""  # otherwise each would repeat the program's
