@@ -72,6 +72,38 @@ def test_a_full_disk_behind_standard_output_is_told(arguments, numbered_video, t
     )
 
 
+TRAIN = (
+    "FOLDER --run run --epochs 1 --model.name small_3d --model.weights none "
+    "--model.options.frames 8 --model.options.size 32 --data.workers 0 --batch-size 4"
+)
+COMMANDS = {  # each once; `demo` is these, one after the other, for minutes
+    "predict": "predict VIDEO --model RUN --clips 1 --untrusted",
+    "evaluate": "evaluate RUN --data FOLDER --split all --clips 1 --workers 0 --output out",
+    "train": f"train {TRAIN}",
+    "baseline": f"baseline {TRAIN}",
+    "models": "models small_3d",
+    "pointlight": "data pointlight points --videos-per-class 10",
+    "doctor": "doctor",
+    "size": "size 640 480",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_in_the_worst_surroundings_at_once(name, trained_run, two_actions, tmp_path):
+    line = COMMANDS[name].replace("FOLDER", str(two_actions)).replace("RUN", str(trained_run))
+    line = line.replace("VIDEO", str(two_actions / "darker" / "0.mp4"))
+    bare = "env -u HOME TERM=dumb LC_ALL=xx_invalid PYTHONIOENCODING=ascii COLUMNS=20 {} "
+    done = shell(f"{bare}{line} <&- | head -1 | cut -c1-20", tmp_path)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    if name in ("predict", "evaluate", "models"):
+        full = shell(f"{{}} {line} >/dev/full", tmp_path)
+        assert full.returncode == 3
+        assert full.stderr.count("\n") == 1
+        assert "the output is not written: No space left on device" in full.stderr
+
+
 def test_a_working_folder_that_is_gone_is_told(tmp_path):
     done = shell("mkdir gone; cd gone; rmdir ../gone; {} models c3d", tmp_path)
     assert done.returncode == 3

@@ -1,8 +1,8 @@
 """Decoded pictures to RGB arrays: colours, size and orientation, by swscale.
 
 Resizing uses swscale's bilinear filter, which widens with the reduction and so averages what falls
-under one pixel, as Pillow and torchvision (antialias) do. On 340 x 256 to 170 x 128 it is 1.2 grey
-levels from Pillow on average; the "fast bilinear" one, which aliases, is 4.5 away and not faster.
+under one pixel, as Pillow and torchvision (antialias) do. On 340 x 256 to 170 x 128 it is 1.0 grey
+levels from Pillow on average; the "fast bilinear" one, which aliases, is 5.2 away and not faster.
 
 Swscale has fast code for resizing within YUV and for YUV to RGB of one size, but not for both in
 one go. The usual 4:2:0 pictures are therefore resized to small 4:2:2 ones first, in half the time,
