@@ -1,7 +1,10 @@
 """What goes wrong, in one line: what, which item, which limit, what to do."""
 
+import dis
 import signal
 from pathlib import Path
+
+PACKAGE = Path(__file__).parent
 
 EXIT_OK = 0
 EXIT_SOME_ITEMS_FAILED = 1
@@ -54,3 +57,14 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.exit_code = 128 + number
+
+
+def raised_by_praxino(error: BaseException) -> bool:
+    """Whether a `raise` of this package made the error, rather than a mistake in its code."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(str(PACKAGE)):
+        return False
+    code = trace.tb_frame.f_code.co_code
+    return dis.opname[code[trace.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")

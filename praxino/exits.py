@@ -4,7 +4,6 @@ Codes: 0 done, 1 some items failed, 2 wrong usage, 3 the machine is at fault, 70
 130 interrupted, 143 terminated.
 """
 
-import dis
 import errno
 import io
 import logging
@@ -14,7 +13,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
@@ -25,14 +23,15 @@ from praxino.errors import (
     EXIT_OK,
     EXIT_SOME_ITEMS_FAILED,
     EXIT_USAGE,
+    PACKAGE,
     EnvironmentFault,
     Stopped,
     VideoError,
+    raised_by_praxino,
 )
 from praxino.startup import end_at_once
 from praxino.terminal import complain
 
-PACKAGE = Path(__file__).parent
 BEGINNINGS = [str(PACKAGE / name) for name in ("cli.py", "doctor.py")]
 
 
@@ -87,7 +86,7 @@ def _ended(command: Callable[[], int]) -> int:
             EXIT_ENVIRONMENT,
         )
     except Exception as error:
-        if isinstance(error, ValueError | TypeError) and _raised_by_praxino(error):
+        if isinstance(error, ValueError | TypeError) and raised_by_praxino(error):
             return complain(str(error), EXIT_USAGE)
         # Out of memory, and workers that died of it, are the machine's; the rest is our mistake.
         if type(error).__name__ == "OutOfMemoryError" or "DataLoader worker" in str(error):
@@ -109,17 +108,6 @@ def complain_of_stop(stop: KeyboardInterrupt, how_to_go_on: str = "") -> int:
     code = stop.exit_code if isinstance(stop, Stopped) else EXIT_INTERRUPTED
     word = "interrupted" if code == EXIT_INTERRUPTED else f"stopped by {stop}"
     return complain(f"{word}{how_to_go_on}", code)
-
-
-def _raised_by_praxino(error: Exception) -> bool:
-    """Whether a `raise` of this package made the error, rather than a mistake in its code."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(str(PACKAGE)):
-        return False
-    code = trace.tb_frame.f_code.co_code
-    return dis.opname[code[trace.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
 
 
 def _internal_fault(error: Exception) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from praxino.errors import EnvironmentFault
+from praxino.errors import EnvironmentFault, raised_by_praxino
 from praxino.stop_signals import NAMES, signals_wait
 
 STALL_SECONDS = 50.0
@@ -49,7 +49,17 @@ class _Post(ctypes.Structure):
 _Posts: TypeAlias = "ctypes.Array[_Post] | list[_Post]"
 
 
-class _Posting(Dataset[Example]):
+@dataclasses.dataclass(frozen=True)
+class _Failed:
+    """What comes in place of an example: an error of ours, for the main process to raise.
+
+    An exception that leaves a worker would come home as a new one, with its traceback as text.
+    """
+
+    error: Exception
+
+
+class _Posting(Dataset["Example | _Failed"]):
     """A data set that says, in shared memory, which of its rows is being read, and by whom."""
 
     def __init__(self, examples: Dataset[Example], posts: _Posts) -> None:
@@ -58,14 +68,19 @@ class _Posting(Dataset[Example]):
     def __len__(self) -> int:
         return len(self.examples)  # type: ignore[arg-type]
 
-    def __getitem__(self, key: Any) -> Example:
+    def __getitem__(self, key: Any) -> "Example | _Failed":
         worker = get_worker_info()
         if worker is None:  # read in the main process, which cannot watch itself
             return self.examples[key]
         post = self.posts[worker.id]
         post.row, post.since, post.busy = _row(key), time.monotonic(), True
-        example = self.examples[key]
-        _share(example)
+        try:
+            example: Example | _Failed = self.examples[key]
+            _share(example)
+        except (EnvironmentFault, ValueError, TypeError) as error:
+            if not isinstance(error, EnvironmentFault) and not raised_by_praxino(error):
+                raise  # a mistake, whose traceback is wanted
+            example = _Failed(error)
         post.since, post.busy = time.monotonic(), False
         return example
 
@@ -80,7 +95,7 @@ class WatchedLoader(Generic[Example]):
         name: what to call a row in a message.
         workers: loader processes. With 0, the main process reads, and nothing is watched.
         stall_seconds: reading one example takes no longer, or its process hangs.
-        options: all else that `DataLoader` takes.
+        options: all else that `DataLoader` takes; with a `batch_sampler`, `collate_fn` is `list`.
     """
 
     def __init__(
@@ -95,7 +110,7 @@ class WatchedLoader(Generic[Example]):
         self._name, self._stall_seconds = name, stall_seconds
         self._posts = _shared_posts(workers)
         self._processes: list[BaseProcess] = []
-        self._loader: DataLoader[Example] | None = DataLoader(
+        self._loader: DataLoader[Example | _Failed] | None = DataLoader(
             _Posting(examples, self._posts),
             num_workers=workers,
             worker_init_fn=_leave_signals_to_the_loop,
@@ -111,6 +126,8 @@ class WatchedLoader(Generic[Example]):
 
         Raises:
             LoaderFault: a process has died, or has been at one video for too long.
+            EnvironmentFault: as the data set raised it in a process; so are errors of praxino's
+                that say what is wrong with the input.
         """
         assert self._loader is not None, "the loader is closed"
         try:
@@ -126,8 +143,6 @@ class WatchedLoader(Generic[Example]):
                 batch = next(batches)
             except StopIteration:
                 return
-            except LoaderFault:  # raised by a worker, and sent here with its traceback as text
-                raise LoaderFault(f"The loader has failed: {_MEMORY_FULL}") from None
             except (OSError, EOFError) as error:  # sent, but not to be had from the dead
                 for _ in range(40):  # its death may take a moment to be known
                     self._raise_if_dead(error)
@@ -139,10 +154,13 @@ class WatchedLoader(Generic[Example]):
                     raise  # an exception of the data set itself, in that of the loader
                 self._raise_if_stuck(waiting_since)
                 continue
+            for example in batch if isinstance(batch, list) else [batch]:
+                if isinstance(example, _Failed):
+                    raise example.error
             yield batch
             waiting_since = time.monotonic()
 
-    def _start(self, loader: DataLoader[Example]) -> Iterator[Any]:
+    def _start(self, loader: DataLoader[Example | _Failed]) -> Iterator[Any]:
         """Begin a pass, with torch's own alarm off.
 
         Torch would raise in the middle of whatever the main process is doing when a worker dies.
@@ -238,8 +256,8 @@ def _share(example: Any) -> None:
         if isinstance(value, torch.Tensor):
             try:
                 value.share_memory_()
-            except RuntimeError as error:
-                raise LoaderFault(str(error)) from None
+            except RuntimeError:
+                raise LoaderFault(f"The loader has failed: {_MEMORY_FULL}") from None
 
 
 def _row(key: Any) -> int:

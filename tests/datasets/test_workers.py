@@ -11,6 +11,8 @@ import torch
 from torch.utils.data import Dataset
 
 from praxino.datasets.workers import LoaderFault, WatchedLoader
+from praxino.errors import EnvironmentFault, raised_by_praxino
+from praxino.video.decoding import Decoding
 
 ROWS = 8
 
@@ -196,10 +198,38 @@ def test_errors_of_the_data_set_stay_what_they_are():
         assert not isinstance(caught.value, LoaderFault)
 
 
+def no_backend() -> None:
+    raise EnvironmentFault("torchcodec is not installed. Install it.")
+
+
+def no_such_backend() -> None:
+    Decoding("paper")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": None}, {"batch_sampler": [[0, 1]], "collate_fn": list}]
+)
+def test_errors_of_ours_come_home_in_one_line(options):
+    for happens, kind, message in (
+        (no_backend, EnvironmentFault, r"^torchcodec is not installed\. Install it\.$"),
+        (no_such_backend, ValueError, r"^There is no backend 'paper'; there are .* torchcodec\.$"),
+    ):
+        with pytest.raises(kind, match=message) as caught:
+            read_all(WatchedLoader(Examples(1, happens), str, workers=1, **options))
+        assert raised_by_praxino(caught.value)  # so it is no internal error
+
+
+def test_a_mistake_in_a_process_keeps_its_traceback():
+    with pytest.raises(ValueError, match=r"in DataLoader worker process 0\.\nOriginal Traceback"):
+        read_all(watched(Examples(1, lambda: int("x")), workers=1))
+
+
 SMALL_SHM = """
 import torch
 from torch.utils.data import Dataset
 from praxino.datasets.workers import LoaderFault, WatchedLoader
+from praxino.errors import EnvironmentFault, raised_by_praxino
+from praxino.video.decoding import Decoding
 
 class Large(Dataset):
     def __len__(self):
