@@ -114,6 +114,19 @@ def _condensed(message: str) -> str:
     )
 
 
+def check_usable() -> None:
+    """Refuse to begin where torchcodec cannot be used.
+
+    Raises:
+        EnvironmentFault: it is not installed or does not load.
+    """
+    if (reason := why_not()) is not None:
+        raise EnvironmentFault(
+            f"{reason}. Install it with pip install 'praxino[torchcodec]', and FFmpeg with its "
+            "shared libraries (apt install ffmpeg), or use backend pyav, the default."
+        )
+
+
 class TorchcodecVideo(Video):
     """A video whose pictures torchcodec decodes; `open_video(path, backend="torchcodec")` makes it.
 
@@ -130,11 +143,7 @@ class TorchcodecVideo(Video):
     """
 
     def __init__(self, source: Source, short_side: int | None, threads: int) -> None:
-        if (reason := why_not()) is not None:
-            raise EnvironmentFault(
-                f"{reason}. Install it with pip install 'praxino[torchcodec]', and FFmpeg with its "
-                "shared libraries (apt install ffmpeg), or use backend pyav, the default."
-            )
+        check_usable()
         self._source, self._threads = source, threads
         with closing(Decoder(source, threads)) as decoder:
             first = next(decoder.frames(), None)
@@ -340,11 +349,14 @@ class TorchcodecVideo(Video):
     def _to_pixels(self, picture: "RawFrame") -> NDArray[np.uint8]:
         check_size(self.name, picture.width, picture.height)
         try:
-            return self._convert(self._to_pyav(picture))
+            pixels = self._convert(self._to_pyav(picture))
         except (RuntimeError, NotImplementedError) as error:
             raise _not_by_torchcodec(
                 self.name, f"its pictures are not given away ({error})"
             ) from None
+        # A picture that needs no conversion comes back as it went in: in the vessel's memory.
+        planes = (np.asarray(memoryview(plane)) for plane in self._vessel.planes)
+        return pixels.copy() if any(np.may_share_memory(pixels, p) for p in planes) else pixels
 
     def _to_pyav(self, picture: "RawFrame") -> av.VideoFrame:
         """The picture as PyAV's, until the next one.
@@ -406,14 +418,13 @@ class _Pictures:
                 packet = next(packets, None)
             except RuntimeError:  # the file cannot be read on from here
                 packet = None
-            if packet is None:
-                yield from self._decoder.drain()
-                return
             try:
-                decoded = self._decoder.decode(packet)
-            except RuntimeError:  # a damaged packet
-                continue
+                decoded = self._decoder.drain() if packet is None else self._decoder.decode(packet)
+            except RuntimeError:  # a damaged packet, or one among those that wait
+                decoded = []
             yield from decoded
+            if packet is None:
+                return
 
     def seek(self, seconds: float) -> None:
         """Go to the last key frame at or before this time, as far as the container can tell."""

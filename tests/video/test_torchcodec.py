@@ -159,6 +159,16 @@ def test_odd_pictures(codec: str, form: str, options: dict, open_it) -> None:
             assert np.array_equal(all_pixels(video), all_pixels(expected))
 
 
+@pytest.mark.parametrize("short_side", [None, 64, 32])
+def test_frames_that_are_kept_do_not_change(short_side: int | None, open_it) -> None:
+    # Stored as they come out: nothing is converted, and nothing is copied on the way.
+    content = written("rawvideo", "mov", frames=8, pixel_format="rgb24")
+    with by_default(content, short_side) as expected, open_it(content, short_side) as video:
+        assert np.array_equal(all_pixels(video), all_pixels(expected))
+        kept = [video.frames([index]).pixels for index in range(8)]
+        assert np.array_equal(np.concatenate(kept), all_pixels(expected))
+
+
 def test_pictures_with_gaps_between_samples_are_refused(open_it) -> None:
     content = written("rawvideo", "avi", pixel_format="yuyv422")
     with (
@@ -253,6 +263,32 @@ def test_threads_that_give_up_at_the_end_are_helped_by_one(
         assert (video.frames_got, video.info.problems) == (40, ())
     with open_it(plain, threads=2) as video:
         assert video.frames([38, 39]).indices.tolist() == [38, 39]
+
+
+def test_a_decoder_that_fails_at_its_last_pictures(
+    plain: bytes, open_it, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        """A decoder with something damaged among the pictures that wait in it."""
+
+        def __init__(self, decoder: object) -> None:
+            self.decode, self.reset = decoder.decode, decoder.reset
+
+        def drain(self) -> None:
+            raise RuntimeError("Could not receive frame from decoder: Invalid data")
+
+    start = torchcodec_video._Pictures.__init__
+
+    def started(pictures: torchcodec_video._Pictures, *arguments: object) -> None:
+        start(pictures, *arguments)
+        pictures._decoder = Failing(pictures._decoder)
+
+    monkeypatch.setattr(torchcodec_video._Pictures, "__init__", started)
+    with open_it(plain) as video:
+        came = [frame.index for frame in video]
+        assert came == list(range(len(came)))
+        assert 0 < len(came) == video.frames_got < 40
+        assert video.frames([39]).indices.tolist() == [len(came) - 1]
 
 
 def test_a_first_frame_that_does_not_come_is_an_error(
