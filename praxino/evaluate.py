@@ -38,6 +38,7 @@ REPEATED: dict[str, Any] = {
     "weights_hash": str,
     "clips": int,
     "crops": int,
+    "decoder": Backend,
 }
 
 
@@ -96,9 +97,10 @@ def evaluate(
 
     Raises:
         ValueError: no video in the split, classes the model does not know, or unknown crops.
-        EnvironmentFault: a loader process died or hangs.
+        EnvironmentFault: a loader process died or hangs, or the backend is not installed.
     """
     decoding = Decoding(backend, untrusted)
+    decoding.check_usable()
     checkpoint = None
     if not isinstance(model, nn.Module):
         checkpoint = str(find_checkpoint(model).resolve())

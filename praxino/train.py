@@ -82,7 +82,8 @@ def train(
         ValueError: no videos, unknown names, a folder in use, or settings changed on resuming.
         VideoError: a video cannot be read and `data.skip_bad` is off.
         FloatingPointError: the loss is not a number; names the videos of the batch.
-        EnvironmentFault: the disk is full, or a loader process died or hangs.
+        EnvironmentFault: the disk is full, a loader process died or hangs, or the backend is not
+            installed.
         Stopped: Ctrl-C, SIGTERM and their kin; the state was saved first.
     """
     run = Path(run)
@@ -104,6 +105,8 @@ def _train(
             resume = False
     elif training_state.has_state(run) or (run / LAST).exists():
         raise ValueError(f"{run} already holds a run. Resume it with --resume, or name another.")
+    decoding = Decoding(config.data.backend, config.data.untrusted)
+    decoding.check_usable()
     for folder in (run, run / "state"):
         remove_parts(folder)
     torch.manual_seed(config.seed)
@@ -173,7 +176,6 @@ def _train(
     batch_size = progress.batch_size
     order = EpochOrder(len(train_set), seed=config.seed, draws=config.clips_per_video)
     workers = default_workers() if config.data.workers is None else config.data.workers
-    decoding = Decoding(config.data.backend, config.data.untrusted)
     watched = WatchedLoader(
         TrainingClips(train_set, spec, config.augmentation, seed=config.seed, decoding=decoding),
         lambda row: example_name(train_set.rows[row]),

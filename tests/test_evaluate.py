@@ -9,9 +9,13 @@ from torch import nn
 from praxino.checkpoint import load_model
 from praxino.datasets.folder import read_folder
 from praxino.datasets.manifest import Manifest, Row
+from praxino.errors import EnvironmentFault
 from praxino.evaluate import Scores, evaluate, evaluate_again, score_videos, summarise
 from praxino.ledger import Ledger
 from praxino.models import create_model
+from praxino.recipe import DataConfig, TrainConfig
+from praxino.train import train
+from praxino.video import torchcodec_video
 
 OPTIONS = {"clips": 2, "crops": 1, "workers": 0, "device": "cpu"}
 
@@ -96,6 +100,32 @@ def test_can_be_run_again_from_its_file(trained_run, two_actions, tmp_path):
     evaluate(load_model(trained_run), manifest, **OPTIONS).save(tmp_path)
     with pytest.raises(ValueError, match="of a model that came from no file"):
         evaluate_again(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize("change", ["gone", "unknown"])
+def test_the_decoder_of_a_result_is_checked(trained_run, tmp_path, change):
+    saved = json.loads((trained_run / "result.json").read_text())
+    if change == "gone":
+        del saved["protocol"]["decoder"]
+    else:
+        saved["protocol"]["decoder"] = "paper"
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match=r"result\.json.*decoder"):
+        evaluate_again(path, workers=0)
+
+
+def test_a_backend_that_is_not_installed_is_told_before_anything_begins(
+    trained_run, two_actions, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torchcodec_video, "why_not", lambda: "torchcodec is not installed")
+    message = r"^torchcodec is not installed\. Install it with pip install"
+    with pytest.raises(EnvironmentFault, match=message):
+        evaluate(tmp_path / "no-such-run", two_actions, backend="torchcodec")
+    data = DataConfig(str(tmp_path / "no-such-videos"), backend="torchcodec")
+    with pytest.raises(EnvironmentFault, match=message):
+        train(TrainConfig(data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_training_leaves_can_be_run_again_too(trained_run):

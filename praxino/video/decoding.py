@@ -30,3 +30,14 @@ class Decoding:
                 f"Untrusted videos are decoded by pyav only, got backend {self.backend!r}. "
                 "Leave one of the two out."
             )
+
+    def check_usable(self) -> None:
+        """See, before a job begins, that its first video will not fail for want of a library.
+
+        Raises:
+            EnvironmentFault: torchcodec is wanted, and not installed or does not load.
+        """
+        if self.backend == "torchcodec":
+            from praxino.video.torchcodec_video import check_usable
+
+            check_usable()
