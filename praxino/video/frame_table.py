@@ -18,7 +18,7 @@ two pictures, leaves a legal, shorter video, and nobody can know.
 
 import math
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -96,6 +96,7 @@ class Clock:
     """
 
     def __init__(self, decoder: Decoder, first: av.VideoFrame) -> None:
+        self._name = decoder.source.name
         stream, tick = decoder.stream, decoder.tick
         rate = stream.average_rate or stream.guessed_rate
         self.period = 1 / Fraction(rate) if rate else Fraction(1, 25)
@@ -136,7 +137,11 @@ class Clock:
         return (ticks * self._tick - self._zero) / self._parts
 
     def seconds(self, frame: av.VideoFrame) -> float:
-        """The second at which the next frame is shown."""
+        """The second at which the next frame is shown.
+
+        Raises:
+            VideoError: `damaged`, if that cannot be told from the one before.
+        """
         stamp = self._stamp(frame)
         if stamp is None:
             # The last frames leave the decoder without a stamp in some containers; that is usual.
@@ -157,8 +162,11 @@ class Clock:
                 self._put_in += self._previous + self._period - time
                 time = self._previous + self._period
                 self.repaired += 1
+        seconds = time / self._parts
+        if self._previous is not None and seconds <= self._previous / self._parts:
+            raise _times_too_large(self._name, seconds)
         self._previous = time
-        return time / self._parts
+        return seconds
 
 
 class FrameCounter:
@@ -166,10 +174,15 @@ class FrameCounter:
 
     A packet that gives no frame (damage) keeps its number, so that the frames after it are not
     renumbered. Memory is bound by the reordering depth, not by the length of the video.
+
+    Args:
+        name: the video's name, for errors.
+        by_packets: whether packets tell the frames.
     """
 
-    def __init__(self, by_packets: bool) -> None:
-        self._by_packets = by_packets
+    def __init__(self, name: str, by_packets: bool) -> None:
+        self._name, self._by_packets = name, by_packets
+        self._packets = 0
         self._waiting: list[int] = []
         self._last_decoded: int | None = None
         self._next = 0
@@ -177,22 +190,33 @@ class FrameCounter:
         self._lost: list[int] = []  # numbers whose packets gave no frame
 
     def packet(self, packet: av.Packet) -> None:
-        """Take note of a packet before it is decoded."""
+        """Take note of a packet before it is decoded.
+
+        Raises:
+            VideoError: `too_large`, as the scan says of so many.
+        """
+        self._packets += 1
+        _check_count(self._name, self._packets)
         if not self._by_packets or packet.is_discard:
             return
         shown, decoded = packet.pts, packet.dts
         last = self._last_decoded
         out_of_order = last is not None and (decoded is None or decoded < last)
-        if shown is None or out_of_order or shown in self._waiting:
+        # All of them wait if nothing decodes any more, so that they are not to be gone through.
+        place = 0 if shown is None else bisect_left(self._waiting, shown)
+        if shown is None or out_of_order or self._waiting[place : place + 1] == [shown]:
             self._by_packets = False  # as the scan decides for such a file
             return
         self._last_decoded = decoded
-        insort(self._waiting, shown)
+        self._waiting.insert(place, shown)
 
     def index(self, frame: av.VideoFrame) -> int | None:
         """The number of the frame that has just left the decoder; None if it is one too many.
 
         Out of damaged packets a decoder may make a frame twice, or one that is not due any more.
+
+        Raises:
+            VideoError: `too_large`, as the scan says of so many.
         """
         if self._by_packets and frame.pts is not None:
             place = bisect_left(self._waiting, frame.pts)
@@ -205,12 +229,23 @@ class FrameCounter:
             del self._waiting[: place + 1]
         self._started = True
         self._next += 1
+        _check_count(self._name, self._next)
         return self._next - 1
 
     def end(self) -> frozenset[int]:
         """All numbers that were lost, once no more frames come."""
         waiting = len(self._waiting) if self._by_packets else 0
         return frozenset((*self._lost, *range(self._next, self._next + waiting)))
+
+
+def _times_too_large(name: str, seconds: float) -> VideoError:
+    # A float of 53 bits does not hold a hundredth of a second after some million years.
+    return VideoError(
+        name,
+        f"is damaged: two frames share the time {seconds:.4g} s, which is too large to tell "
+        "them apart. Write it anew with ffmpeg -i.",
+        code="damaged",
+    )
 
 
 def scan(source: Source, first: av.VideoFrame, threads: int) -> FrameTable:
@@ -222,7 +257,8 @@ def scan(source: Source, first: av.VideoFrame, threads: int) -> FrameTable:
         threads: decoding threads, if it must be decoded.
 
     Raises:
-        VideoError: `damaged` if nothing decodes, `too_large` above `MAX_FRAMES`.
+        VideoError: `damaged` if nothing decodes or times are too large to tell frames apart,
+            `too_large` above `MAX_FRAMES`.
     """
     problems = structure_problems(source)
     with closing(Decoder(source, threads)) as decoder:
@@ -243,7 +279,7 @@ def _scan_packets(
     previous: int | None = None
     for packet in decoder.packets():
         count += 1
-        _check_count(decoder, count)
+        _check_count(decoder.source.name, count)
         if packet.pts is None:
             return None
         if packet.dts is not None:
@@ -274,6 +310,8 @@ def _scan_packets(
         problems.append(f"the first {skipped} pictures have no key frame to decode them from")
     times = array("q", stamps[skipped:].tobytes())
     seconds = np.fromiter((clock.of_ticks(ticks) for ticks in times), np.float64, len(times))
+    if (same := np.flatnonzero(np.diff(seconds) <= 0)).size:
+        raise _times_too_large(decoder.source.name, float(seconds[same[0]]))
     declared_last = durations[order[-1]] * float(decoder.tick)
     if np.median(durations) > 2 * np.median(np.diff(stamps, prepend=stamps[0] - durations[0])):
         declared_last = 0.0  # frames that outlast the next one by far: a header's lie about all
@@ -322,7 +360,7 @@ def _scan_by_decoding(
             seek_ticks[packet.pts] = packet.dts
 
     for frame in decoder.frames(note_key_frame):
-        _check_count(decoder, len(stamps))
+        _check_count(decoder.source.name, len(stamps) + 1)
         if frame.key_frame:
             keys.append(len(stamps))
         if frame.is_corrupt:
@@ -461,10 +499,10 @@ def _left_out(decoder: Decoder, seconds: NDArray[np.float64], problems: list[str
     return lost if decoder.source.container in _RATE_IS_A_PROMISE else 0
 
 
-def _check_count(decoder: Decoder, count: int) -> None:
+def _check_count(name: str, count: int) -> None:
     if count > MAX_FRAMES:
         raise VideoError(
-            decoder.source.name,
+            name,
             f"has more than {MAX_FRAMES:,} frames, the limit. Cut it into shorter files.",
             code="too_large",
         )

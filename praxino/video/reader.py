@@ -436,7 +436,8 @@ class FileVideo(Video):
         with closing(Decoder(self._source, self._threads)) as decoder:
             clock = Clock(decoder, self._first)
             table = self._table
-            counter = FrameCounter(table.by_packets if table else decoder.counts_by_packets)
+            by_packets = table.by_packets if table else decoder.counts_by_packets
+            counter = FrameCounter(self.name, by_packets)
             for frame in decoder.frames(counter.packet):
                 index = counter.index(frame)
                 if index is not None:

@@ -1,7 +1,8 @@
 import io
 import os
 import struct
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -76,6 +77,8 @@ def assert_reads_exactly(video: Video, expected: Sequence[np.ndarray], reads: in
         assert found.indices.tolist() == [index]
         assert np.array_equal(found.pixels[0], expected[index]), f"frame {index}"
 
+
+_MS = Fraction(1, 1000)
 
 KINDS = {
     "h264_bframes.mp4": dict(codec="libx264", options={"bf": "3", "g": "12"}),
@@ -456,8 +459,39 @@ def test_too_many_frames_are_refused(
 ) -> None:
     monkeypatch.setattr(frame_table, "MAX_FRAMES", 50)
     for path in (numbered_video, write(tmp_path / "x.avi", "mpeg4")):
-        with open_video(path) as video, pytest.raises(VideoError, match="more than 50 frames"):
-            len(video)
+        with open_video(path) as video:
+            with pytest.raises(VideoError, match=r"more than 50 frames, the limit\. Cut it"):
+                len(video)
+            came = []
+            with pytest.raises(VideoError, match=r"more than 50 frames, the limit\. Cut it"):
+                came.extend(frame.index for frame in video)
+            assert came == list(range(len(came)))
+            assert len(came) <= 50
+    monkeypatch.setattr(frame_table, "MAX_FRAMES", 60)
+    for path in (numbered_video, tmp_path / "x.avi"):
+        with open_video(path) as video:
+            assert sum(1 for _ in video) == len(video) == 60
+
+
+def test_so_many_packets_that_do_not_decode_are_counted_in_no_time() -> None:
+    counter = frame_table.FrameCounter("x.mp4", by_packets=True)
+    start = time.process_time()
+    for pts in range(100_000):  # by going through those that wait: more than a minute
+        counter.packet(SimpleNamespace(pts=pts, dts=pts, is_discard=False))
+    assert time.process_time() - start < 5
+    assert counter.end() == set(range(100_000))
+
+
+@pytest.mark.parametrize("exponent", [58, 60])
+@pytest.mark.parametrize("first_read", [len, list])
+def test_times_that_are_too_large_to_tell_frames_apart(
+    exponent: int, first_read: Callable[[Video], object], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "x.mkv", pts=[2**exponent + 40 * i for i in range(60)], tick=_MS)
+    match = "is damaged: two frames share the time .* s, which is too large to tell them apart"
+    with open_video(path) as video, pytest.raises(VideoError, match=match) as caught:
+        first_read(video)
+    assert caught.value.code == "damaged"
 
 
 def test_indices_out_of_range(numbered_video: Path) -> None:
@@ -575,7 +609,7 @@ def test_iteration_skips_a_frame_that_does_not_decode_and_keeps_the_numbers(hole
 
 
 def test_frames_are_numbered_by_their_packets() -> None:
-    counter = frame_table.FrameCounter(by_packets=True)
+    counter = frame_table.FrameCounter("x.mp4", by_packets=True)
     for pts, dts in ((0, -2), (4, -1), (2, 0), (1, 1), (3, 2), (5, 3), (6, 4)):
         counter.packet(SimpleNamespace(pts=pts, dts=dts, is_discard=False))
     came = [0, 1, 1, 3, 2, 5]  # 2 and 4 are lost, 1 comes twice, 2 comes after 3
