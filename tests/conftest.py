@@ -1,10 +1,13 @@
 """Fixtures shared by all tests: small videos, and the lab's real material where it is present."""
 
 import os
+import signal
 
 # Before torch is imported: tests run side by side, and two processes with two threads each on two
 # cores wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Under nohup this is ignored, here and in all that is started from here; tests send it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from fractions import Fraction
 from pathlib import Path

@@ -17,12 +17,12 @@ from praxino.datasets.clips import (
     TestViews,
     TrainingClips,
     example_name,
-    leave_signals_to_the_loop,
     missing_frames,
     sampling_errors,
     single_labels,
 )
 from praxino.datasets.manifest import Manifest, Row
+from praxino.datasets.workers import _leave_signals_to_the_loop
 from praxino.errors import VideoError
 from praxino.evaluate import score_videos
 from praxino.video import frame_table
@@ -124,7 +124,7 @@ def test_the_workers_of_a_loader_make_the_same_clips(numbered_video):
             batch_sampler=BatchSampler(order, 2, drop_last=True),
             num_workers=workers,
             collate_fn=list,
-            worker_init_fn=leave_signals_to_the_loop,
+            worker_init_fn=_leave_signals_to_the_loop,
         )
         return [example.clip for examples in loader for example in examples]
 
@@ -136,7 +136,7 @@ def test_the_workers_of_a_loader_make_the_same_clips(numbered_video):
 def test_workers_do_not_die_of_ctrl_c():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        leave_signals_to_the_loop(0)
+        _leave_signals_to_the_loop(0)
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
     finally:
