@@ -6,13 +6,13 @@ come out a little different, and allowed in silence where they come out the same
 """
 
 import dataclasses
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
 
 from praxino.atomic import write_text
 from praxino.checkpoint import LAST
+from praxino.checksums import SUMS, changed_files, write_sums
 from praxino.datasets.manifest import Manifest, Row
 from praxino.datasets.source import open_source
 from praxino.recipe import TrainConfig, from_json, to_json
@@ -20,7 +20,7 @@ from praxino.training_state import World, has_state
 
 CONFIG, MANIFEST = "config.json", "manifest.parquet"
 SIZES = "video_sizes.json"  # bytes of each video; null where there was none
-SUMS = "SHA256SUMS"  # of these three
+_KEPT = (CONFIG, MANIFEST, SIZES)  # as they are; their hashes are written down
 
 # What may be another one each time: it changes where, when and how fast, but no number.
 # (Skipping bad videos changes what comes after; what came before had none, or had skipped them.)
@@ -32,8 +32,7 @@ def write_inputs(run: Path, config: TrainConfig, manifest: Manifest) -> None:
     write_text(run / CONFIG, to_json(config))
     manifest.write(run / MANIFEST, keep_root=True)
     write_text(run / SIZES, json.dumps(_sizes(manifest)))
-    sums = [f"{_file_hash(run / name)}  {name}\n" for name in (CONFIG, MANIFEST, SIZES)]
-    write_text(run / SUMS, "".join(sums))
+    write_sums(run, _KEPT)
 
 
 def never_began(run: Path) -> bool:
@@ -122,12 +121,8 @@ def _sizes(manifest: Manifest) -> list[int | None]:
 
 def _check_sums(run: Path) -> None:
     try:
-        lines = (run / SUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: found for found, _, name in (line.partition("  ") for line in lines)}
-        changed = [
-            name for name in (CONFIG, MANIFEST, SIZES) if _file_hash(run / name) != sums[name]
-        ]
-    except (OSError, ValueError, KeyError) as error:
+        changed = changed_files(run, _KEPT)
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{run / SUMS} or a file that it names is gone or damaged ({error}). Bring it back "
             f"from a copy, or start another run."
@@ -137,11 +132,6 @@ def _check_sums(run: Path) -> None:
             f"{run / changed[0]} has changed since the run was started. Bring it back from a copy, "
             f"or start another run."
         )
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _changes_of_list(manifest: Manifest, config: TrainConfig) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def read_header(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if start.startswith((b"PK\x03\x04", b"\x80\x02")):
             _refuse(path, "it is a PyTorch file under a wrong name; call it .pth")
         if len(start) < 8:
-            _refuse(path, f"it has {size} bytes")
+            _refuse(path, f"it has {size} bytes, of 8 that tell the length of its header")
         if length > LARGEST_HEADER:
             _refuse(
                 path, f"its header would have {length:,} bytes, the limit is {LARGEST_HEADER:,}"

@@ -8,7 +8,6 @@ unlike the last one, could not be made again.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -24,11 +23,11 @@ from torch import Tensor, nn
 from praxino import __version__
 from praxino.atomic import atomic_write, disk_faults, fsync, write_text
 from praxino.checkpoint import BEST, save_tensors
+from praxino.checksums import SUMS, changed_files, file_hash, write_sums
 from praxino.weights import load_strict
 
 FORMAT = 1
 KEPT_STATES = 2
-SUMS = "SHA256SUMS"
 _TENSORS = ("model.safetensors", "optimizer.safetensors", "random.safetensors")
 
 # All that reading a file which is not what we wrote can come to.
@@ -123,8 +122,8 @@ def save_state(
         FloatingPointError: a weight is no number any more; the states before this one are kept.
         EnvironmentFault: the disk is full or fails; the states before this one are kept.
     """
-    for name, parameter in model.named_parameters():
-        if not parameter.isfinite().all():
+    for name, tensor in model.state_dict().items():  # buffers too, as the mean of a batch norm
+        if not tensor.isfinite().all():
             raise FloatingPointError(
                 f"{name} holds NaN or infinite weights after step {progress.step}. The last whole "
                 f"state is kept; start again with a tenth of --optim.lr."
@@ -153,9 +152,7 @@ def save_state(
                 tensors = {key: value.contiguous() for key, value in content.items()}
                 save_tensors(building / name, tensors)
             write_text(building / "state.json", json.dumps(said))
-            names = (*files, "state.json")
-            sums = [f"{_file_hash(building / name)}  {name}\n" for name in names]
-            write_text(building / SUMS, "".join(sums))
+            write_sums(building, (*files, "state.json"))
             shutil.rmtree(folder, ignore_errors=True)  # damaged, or the same as this one
             os.replace(building, folder)
             fsync(folder.parent)
@@ -167,7 +164,7 @@ def save_state(
 
 def keep_best(run: Path) -> str:
     """Copy the best model to where states are kept; gives its SHA-256, for `Progress.best`."""
-    found = _file_hash(run / BEST)
+    found = file_hash(run / BEST)
     with atomic_write(_spare(run, found)) as temporary:
         shutil.copyfile(run / BEST, temporary)
     return found
@@ -194,6 +191,7 @@ def load_state(
             slots = _unflatten(load_file(folder / "optimizer.safetensors"), said["optimizer"])
             random = load_file(folder / "random.safetensors")
             best = _find_best(run, progress.best)
+            load_strict(model, weights, str(folder))
         except OtherFormat:
             raise
         except _DAMAGE as error:
@@ -201,7 +199,6 @@ def load_state(
                 f"{folder.name} is damaged ({error}); going back to the one before it."
             )
             continue
-        load_strict(model, weights, str(folder))
         # Settings never change in a run, so its groups are those that the optimizer was made with.
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": slots, "param_groups": groups})
@@ -250,7 +247,7 @@ def _find_best(run: Path, expected: str) -> Path | None:
     if not expected:
         return None
     for path in (run / BEST, _spare(run, expected)):
-        if path.is_file() and _file_hash(path) == expected:
+        if path.is_file() and file_hash(path) == expected:
             return None if path == run / BEST else path
     raise ValueError(f"{BEST} and its copy have changed since they were written")
 
@@ -260,11 +257,8 @@ def _checked(folder: Path) -> dict[str, Any]:
     text = (folder / "state.json").read_text(encoding="utf-8")
     if not (folder / SUMS).is_file() and '"hashes"' in text:
         raise _other_format(folder, 0, "0.1.0.dev0 or older")
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    sums = {name: found for found, _, name in (line.partition("  ") for line in lines)}
-    for name in (*_TENSORS, "state.json"):
-        if _file_hash(folder / name) != sums[name]:
-            raise ValueError(f"{name} has changed since it was written")
+    for name in changed_files(folder, (*_TENSORS, "state.json")):
+        raise ValueError(f"{name} has changed since it was written")
     said: dict[str, Any] = json.loads(text)
     if said["format"] != FORMAT:
         raise _other_format(folder, said["format"], said["world"]["praxino"])
@@ -297,11 +291,6 @@ def _progress(said: dict[str, Any]) -> Progress:
         if isinstance(number, int) and number < 0:
             raise ValueError(f"{number} is below 0")
     return progress
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flatten_optimizer(

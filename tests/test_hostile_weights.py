@@ -49,8 +49,8 @@ MORE = ENTRY.replace('"shape"', '"x": 1, "shape"').join("{}").encode()
 DEEP = "[" * 100_000 + "]" * 100_000
 
 HOSTILE: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "it has 0 bytes"),
-    "seven bytes": (b"\0" * 7, "it has 7 bytes"),
+    "empty": (b"", "it has 0 bytes, of 8 that tell the length of its header"),
+    "seven bytes": (b"\0" * 7, "it has 7 bytes, of 8 that tell the length of its header"),
     "no header": (framed(b""), r"its header starts with b'', not with '\{'"),
     "header of 2^63 bytes": (framed(b"{}", length=2**63), r"would have 9,223,372,036,854,775,808"),
     "header of 2^64 - 1 bytes": (framed(b"{}", length=2**64 - 1), "would have 18,446,744"),

@@ -12,10 +12,12 @@ import subprocess
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import praxino
 from praxino import checkpoint
+from praxino.checksums import SUMS, write_sums
 from praxino.errors import EnvironmentFault
 from praxino.training_state import (
     Epoch,
@@ -274,7 +276,7 @@ def test_states_of_other_versions_are_refused_not_passed_over(tmp_path):
         load_state(tmp_path, model, optimizer)
     (folder / "SHA256SUMS").unlink()  # as they were before there were sums
     (folder / "state.json").write_text('{"progress": {}, "optimizer": {}, "hashes": {}}')
-    with pytest.raises(OtherFormat, match=r"has state format 0, .* or start another"):
+    with pytest.raises(OtherFormat, match=r"format 0, .* 0\.1\.0\.dev0 or older, or start"):
         load_state(tmp_path, model, optimizer)
 
 
@@ -315,7 +317,26 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
     message = r"0\.bias holds NaN or infinite weights after step 2\. The last whole state is kept"
     with pytest.raises(FloatingPointError, match=message):
         save_state(tmp_path, model, optimizer, Progress(step=2))
+    with torch.no_grad():
+        model[0].bias[3] = 0.0
+    model[1].running_mean[2] = float("inf")  # no parameter, but of no more use
+    with pytest.raises(FloatingPointError, match=r"1\.running_mean holds NaN or infinite weights"):
+        save_state(tmp_path, model, optimizer, Progress(step=2))
     assert state_names(tmp_path) == ["step-00000001-epoch-0000"]
+
+
+def test_a_state_whose_weights_are_no_numbers_is_passed_over(tmp_path):
+    model, optimizer = learner("sgd")
+    save_state(tmp_path, model, optimizer, Progress(step=1))
+    save_state(tmp_path, model, optimizer, Progress(step=2))
+    folder = tmp_path / "state" / "step-00000002-epoch-0000"
+    weights = load_file(folder / "model.safetensors")
+    weights["1.running_mean"][2] = float("nan")
+    save_file(weights, folder / "model.safetensors")
+    write_sums(folder, [path.name for path in folder.glob("*s*") if path.name != SUMS])
+    progress, _, (line,) = load_state(tmp_path, model, optimizer)
+    assert progress.step == 1
+    assert "numbers in 1.running_mean are NaN or infinite" in line
 
 
 def test_a_state_of_another_model_does_not_fit(tmp_path):
