@@ -33,7 +33,8 @@ def run_lock(run: Path) -> Iterator[str | None]:
         A line to tell the user where the file system keeps no locks, else None.
 
     Raises:
-        ValueError: another process has the folder; names it and the way out.
+        ValueError: another process has the folder; names it and the way out. Or `run.lock` is a
+            link.
         EnvironmentFault: the folder cannot be made or written to.
     """
     path = run.resolve() / LOCK
@@ -61,6 +62,8 @@ def _open_locked(path: Path, run: Path) -> tuple[int, str | None]:
     """The open lock file, ours alone and with our name in it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():  # what it names may be nobody's to write to, or not be there
+            raise ValueError(f"{path} is a link, and must be a file of its own. Remove it.")
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # who had it has just removed its empty folder

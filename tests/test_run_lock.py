@@ -100,6 +100,16 @@ def test_a_lock_of_another_host_is_respected(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("target", ["nowhere/file", "file"])
+def test_a_link_in_place_of_the_lock_is_refused(tmp_path, target):
+    (tmp_path / "file").write_text("of somebody else")
+    (tmp_path / LOCK).symlink_to(tmp_path / target)
+    message = rf"{LOCK} is a link, and must be a file of its own\. Remove it\.$"
+    with pytest.raises(ValueError, match=message), run_lock(tmp_path):
+        pass
+    assert (tmp_path / "file").read_text() == "of somebody else"
+
+
 def test_twice_in_one_process(tmp_path):
     with run_lock(tmp_path):
         assert "is in use by this very process. Name another run folder." in refusal(tmp_path)
