@@ -6,8 +6,6 @@ import signal
 # Before torch is imported: tests run side by side, and two processes with two threads each on two
 # cores wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Under nohup this is ignored, here and in all that is started from here; tests send it.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +14,9 @@ import av
 import numpy as np
 import pytest
 from hypothesis import settings
+
+# Under nohup this is ignored, here and in all that is started from here; tests send it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Machines are shared: a slow example is no failure, and a failure must come again.
 settings.register_profile("praxino", deadline=None, derandomize=True)

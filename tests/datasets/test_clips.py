@@ -25,6 +25,7 @@ from praxino.datasets.manifest import Manifest, Row
 from praxino.datasets.workers import _leave_signals_to_the_loop
 from praxino.errors import VideoError
 from praxino.evaluate import score_videos
+from praxino.stop_signals import NAMES
 from praxino.video import frame_table
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
@@ -134,14 +135,15 @@ def test_the_workers_of_a_loader_make_the_same_clips(numbered_video):
 
 
 def test_workers_do_not_die_of_ctrl_c():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = [getattr(signal, name) for name in NAMES]
+    before = [signal.getsignal(number) for number in numbers]
     try:
         _leave_signals_to_the_loop(0)
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
+        for number in numbers:
+            signal.raise_signal(number)
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 SPANS = [  # seconds, and the frames at 25 per second that appear in them
