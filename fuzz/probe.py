@@ -134,6 +134,7 @@ ROADS: dict[str, tuple[Callable[[Video], Iterator[tuple[int, np.ndarray]]], int]
     "iterate": (_iterate, 1),
     "iterate, 4 threads": (_iterate, 4),
     "by index": (_by_index, 1),
+    "by index, 4 threads": (_by_index, 4),
     "by second": (_by_second, 1),
     "by clips": (_by_clips, 1),
 }

@@ -495,10 +495,12 @@ class FileVideo(Video):
             return index, self._convert(table.kept[index])
         shown = self._on_screen(index)
         frame = self._find(shown)
-        if frame is None and self._lost is None and table.by_packets:
-            # A packet does not decode: find all of these at once, by decoding from the start.
-            self._lost = self._find_lost()
-            self._need_all()
+        if frame is None and (self._threads > 1 or (self._lost is None and table.by_packets)):
+            if self._lost is None and table.by_packets:
+                # A packet does not decode: find all of these at once, by decoding from the start.
+                self._lost = self._find_lost()
+            self._threads = 1  # several give up at the last packets when one of these is damaged
+            self._reopen()
             shown = self._on_screen(index)
             frame = self._find(shown)
         if frame is None:
@@ -543,11 +545,14 @@ class FileVideo(Video):
             if frame is not None:
                 return frame
             step *= 2
+        self._reopen()
+        return self._run_to(index)
+
+    def _reopen(self) -> None:
         self._decoder.close()
         self._decoder = Decoder(self._source, self._threads)
         self._need_all()
         self._start()
-        return self._run_to(index)
 
     def _check_recovery_points(self) -> None:
         """Use them no more if decoding from the first gives other pictures than from before it.

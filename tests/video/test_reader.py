@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -596,6 +597,33 @@ def test_a_frame_that_does_not_decode_is_the_one_on_screen_and_told(holed: Path)
         np.testing.assert_allclose(found.seconds, np.array([29, 29, 31]) / 25)
         assert (video.frames_got, video.frames_expected) == (59, 60)
         assert "1 of 60 frames do not decode" in video.info.problems
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.avi"])
+@pytest.mark.parametrize("pass_first", [False, True])
+def test_threads_that_give_up_at_the_end_are_helped_by_one(
+    name: str, pass_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = decoder.Decoder.frames
+
+    def give_up(self: decoder.Decoder, *arguments: object, **options: object) -> Iterator[object]:
+        # A pass over all pictures looks again with one thread; reads by index leave out pictures.
+        gives_up = self._threads > 1 and "unneeded" in options
+        frames = every(self, *arguments, **options)
+        yield from takewhile(lambda frame: not gives_up or frame.time < 2, frames)
+
+    monkeypatch.setattr(frame_table, "KEEP_BYTES", 0)
+    monkeypatch.setattr(decoder.Decoder, "frames", give_up)
+    path = write(tmp_path / name, "mpeg4")
+    with open_video(path, threads=1) as video:
+        pixels = video.frames(range(60)).pixels
+    with open_video(path, threads=4) as video:
+        if pass_first:
+            assert sum(1 for _ in video) == 60
+        found = video.frames([3, 55, 59, 4])
+        assert found.indices.tolist() == [3, 55, 59, 4]
+        assert np.array_equal(found.pixels, pixels[[3, 55, 59, 4]])
+        assert (video.frames_got, video.info.problems) == (60, ())
 
 
 def test_iteration_skips_a_frame_that_does_not_decode_and_keeps_the_numbers(holed: Path) -> None:
