@@ -18,11 +18,13 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,6 +32,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from praxino.devices import cores
 from praxino.errors import EnvironmentFault, VideoError
 from praxino.video.convert import MAX_PIXELS, check_size
 from praxino.video.decoder import CODECS, Source, open_regular
@@ -38,6 +41,17 @@ from praxino.video.reader import Frame, Video
 
 SHARED_BYTES = 3 * MAX_PIXELS  # through which pictures come: one of the largest at least
 NUMBERS_AT_ONCE = 2**19  # of an array of 8-byte numbers, through the same
+
+# What `sandbox.locks_that_hold` tries, and what the decoding could do without.
+DOORS = {
+    "no_files": "open files",
+    "no_network": "reach the network",
+    "no_programs": "run programs",
+    "no_processes": "start processes",
+    "no_signals": "send signals",
+    "memory_limit": "take any memory",
+    "cpu_limit": "take any time",
+}
 
 WAY_OUT = "Leave the file out, or write it anew with ffmpeg -i."
 OUT_OF_MEMORY_MESSAGE = (
@@ -49,8 +63,11 @@ _PROGRAM = ("-m", "praxino.video.child_main")
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _START_SECONDS = 60.0  # for imports, on a busy machine with a cold disk
 _END_SECONDS = 10.0  # to end, for a fork that is done
+_TELL_SECONDS = 1.0  # to take in what has no answer
 _MAX_ANSWER = 2**16  # bytes
 _MAX_TEXT = 400  # characters of one message
+_MOST = 1e18  # of any number that is not whole
+_LEAST_GAP = 1e-12  # seconds between two frames
 _FRAMES_AT_ONCE, _BYTES_AT_ONCE = 64, 4 * 2**20  # of one request: what caches hold
 
 _CODES = ("damaged", "no_video_stream", "codec_not_allowed", "too_large", "memory", "decoder_crash")
@@ -76,8 +93,8 @@ class Limits:
         cpu_seconds: processor time over all threads.
         wall_seconds: time spent waiting for the decoding process.
         videos_per_process: what takes over a decoder can falsify and see the videos that the same
-            process decodes later. 1 gives each video its own process, which costs a fork, about 10
-            ms; take it where videos of several people meet.
+            process decodes later, so each has its own. That costs a fork, 10 to 30 ms; where all
+            videos are from one source, and small, 50 make it half the time.
 
     Raises:
         ValueError: a limit is not above 0.
@@ -86,7 +103,7 @@ class Limits:
     memory_bytes: int = 2 * 2**30
     cpu_seconds: int = 600
     wall_seconds: float = 900.0
-    videos_per_process: int = 50
+    videos_per_process: int = 1
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -106,7 +123,9 @@ class ChildVideo(Video):
     Raises:
         VideoError: as `open_video`; and here or in any later read `decoder_crash`, `memory` or
             `timeout`, after which every further read raises the same.
-        EnvironmentFault: this system cannot start such a process.
+        EnvironmentFault: this system cannot start such a process, or it is a Linux that can keep
+            it neither from files nor from the network. A lock that is missing beside one that
+            holds, and all that other systems lack, is told in `info.problems`.
     """
 
     def __init__(
@@ -124,7 +143,7 @@ class ChildVideo(Video):
             self._size = said.whole("height", 1), said.whole("width", 1)
             check_size(source.name, *self._size)
             self._rotation = said.whole("rotation", 0, 359)
-            self._pixel_aspect = said.number("pixel_aspect", -math.inf)
+            self._pixel_aspect = said.number("pixel_aspect", -_MOST)
             self._frames_declared = said.whole_or_none("frames_declared")
             self._profile = said.text("profile")
             self._pixel_format = said.text("pixel_format")
@@ -141,11 +160,11 @@ class ChildVideo(Video):
             said = self._ask("table")
             frames = said.whole("frames", 1, MAX_FRAMES)
             seconds = self._column("seconds", frames, np.float64)
-            said.check("seconds", np.isfinite(seconds).all() and seconds[0] >= 0)
-            said.check("seconds", (np.diff(seconds) > 0).all())
+            said.check("seconds", ((seconds >= 0) & (seconds <= _MOST)).all())
+            said.check("seconds", (np.diff(seconds) >= _LEAST_GAP).all())
             self._table = FrameTable(
                 seconds,
-                said.number("last_seconds"),
+                said.number("last_seconds", _LEAST_GAP),
                 said.whole_or_none("expected"),
                 key_frames=self._key_frames(said, frames),
             )
@@ -154,6 +173,7 @@ class ChildVideo(Video):
     def _key_frames(self, said: "_Said", frames: int) -> NDArray[np.int64]:
         key_frames = self._column("key_frames", said.whole("key_frames", 0, frames), np.int64)
         said.check("key_frames", ((key_frames >= 0) & (key_frames < frames)).all())
+        said.check("key_frames", (np.diff(key_frames) > 0).all())
         return key_frames
 
     def _column(self, name: str, length: int, kind: DTypeLike) -> NDArray[Any]:
@@ -175,7 +195,7 @@ class ChildVideo(Video):
         # Reading may show that some are none.
         if said.whole("key_frames", 0, len(table.seconds)) != len(table.key_frames):
             table.key_frames = self._key_frames(said, len(table.seconds))
-        return said.texts("problems")
+        return said.texts("problems") + self._session.open_doors
 
     def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         return next(self._fetch_all(np.array([index])))
@@ -234,10 +254,11 @@ def sandbox_report(limits: Limits = Limits()) -> dict[str, bool]:
     """What a decoding process really cannot do on this machine; it has tried.
 
     Returns:
-        `no_files`, `no_network`, `no_programs`, `no_processes`, `memory_limit`, `cpu_limit`.
+        `no_files`, `no_network`, `no_programs`, `no_processes`, `no_signals`, `memory_limit`,
+        `cpu_limit`.
 
     Raises:
-        EnvironmentFault: this system cannot start such a process.
+        EnvironmentFault: this system cannot start such a process, or not lock it at all.
     """
     with closing(_Session(Source("sandbox", None, b"", ""), limits)) as session:
         return session.begin("locks").flags("locks")
@@ -313,8 +334,12 @@ class _Session:
     def tell(self, do: str, **arguments: object) -> None:
         """Say what has no answer, if anybody listens."""
         if not self._closed and not self._busy and self._error is None:
-            with suppress(BrokenPipeError, ConnectionResetError):
-                self._process.send({"do": do, **arguments}, self._seconds_left)
+            try:
+                self._process.send({"do": do, **arguments}, _TELL_SECONDS)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the next one who needs an answer meets that
+            except OSError:  # it does not listen, and may have got half of it
+                self._process.kill()
 
     def read_shared(self, into: NDArray[Any], place: int) -> None:
         """Fill an array from the shared memory, from this byte on.
@@ -336,13 +361,24 @@ class _Session:
 
     def close(self) -> None:
         """End the child's work on this video, and keep the process for the next one."""
-        self.tell("close")
-        if not self._closed:
+        if self._closed:
+            return
+        try:
+            self.tell("close")
+        finally:
             self._closed = True
             os.close(self._video)
             if self._busy:
                 self._process.kill()
             self._process.give_back()
+
+    @property
+    def open_doors(self) -> list[str]:
+        """A sentence if the process is not locked in as it should be."""
+        could = self._process.could
+        if not could:
+            return []
+        return [f"its decoding was not locked in fully: on this system it could {', '.join(could)}"]
 
     def check_open(self) -> None:
         if self._closed:
@@ -377,7 +413,7 @@ class _Session:
     def _exchange(self, request: dict[str, object], video: int | None = None) -> "_Said":
         self._busy = True
         try:
-            self._process.send(request, self._seconds_left, video)
+            self._in_time(lambda seconds: self._process.send(request, seconds, video))
             size = int.from_bytes(self._receive(4), "little")
             text = self._receive(size) if size <= _MAX_ANSWER else b""
         except TimeoutError:
@@ -408,13 +444,22 @@ class _Session:
     def _receive(self, size: int) -> bytes:
         received = bytearray()
         while len(received) < size:
-            asked = time.monotonic()
-            piece = self._process.receive(size - len(received), self._seconds_left)
-            self._seconds_left -= time.monotonic() - asked
+            missing = size - len(received)
+            piece = self._in_time(partial(self._process.receive, missing))
             if not piece:
                 raise ConnectionResetError
             received += piece
         return bytes(received)
+
+    def _in_time(self, act: Callable[[float], Any]) -> Any:
+        """Do what takes a number of seconds at most, and count those that it took."""
+        if self._seconds_left <= 0:
+            raise TimeoutError
+        start = time.monotonic()
+        try:
+            return act(self._seconds_left)
+        finally:
+            self._seconds_left -= time.monotonic() - start
 
     def _fail(self, code: str, message: str) -> NoReturn:
         self._error = VideoError(self.name, message, code=code)
@@ -449,9 +494,9 @@ class _Said:
         return None if self._fields.get(name) is None else self.whole(name, -(2**62))
 
     def number(self, name: str, low: float = 0.0) -> float:
-        """A finite number, at least `low`."""
+        """A number in `[low, 1e18]`."""
         value = self._fields.get(name)
-        if type(value) not in (int, float) or not low <= value < math.inf:  # type: ignore[operator]
+        if type(value) not in (int, float) or not low <= value <= _MOST:  # type: ignore[operator]
             self._broken(f"a wrong {name!r}")
         return float(value)  # type: ignore[arg-type]
 
@@ -479,11 +524,11 @@ class _Said:
         return values
 
     def numbers(self, name: str, how_many: int) -> list[float]:
-        """That many finite numbers, at least 0."""
+        """That many numbers in `[0, 1e18]`."""
         values = self._fields.get(name)
         if not isinstance(values, list) or len(values) != how_many:
             self._broken(f"a wrong {name!r}")
-        if not all(type(value) is float and 0 <= value < math.inf for value in values):
+        if not all(type(value) is float and 0 <= value <= _MOST for value in values):
             self._broken(f"a wrong {name!r}")
         return values
 
@@ -514,9 +559,14 @@ def _cause_of_death(status: int | None, limits: Limits) -> tuple[str, str]:
         )
     if status == OUT_OF_MEMORY:
         return "memory", OUT_OF_MEMORY_MESSAGE
-    name = "its process is gone"
-    if status is not None:
-        name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    if status is None:
+        name = "its process is gone"
+    elif status >= 0:
+        name = f"exit status {status}"
+    elif -status in set(signal.Signals):
+        name = signal.Signals(-status).name
+    else:
+        name = f"signal {-status}"
     return "decoder_crash", f"its decoder died ({name}). {WAY_OUT}"
 
 
@@ -542,27 +592,42 @@ class _ChildProcess:
             limits.cpu_seconds,
             limits.videos_per_process,
         )
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", *_PROGRAM, *map(str, numbers)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                cwd="/",
-                env=kept | _MALLOC | {"PYTHONPATH": os.pathsep.join(search)},
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # so that Ctrl-C is the parent's business
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", *_PROGRAM, *map(str, numbers)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    cwd="/",
+                    env=kept | _MALLOC | {"PYTHONPATH": os.pathsep.join(search)},
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # so that Ctrl-C is the parent's business
+                )
+        except OSError as error:
+            self._control.close()
+            raise _no_start(str(error)) from None
         complaints = self._process.stderr
         assert complaints is not None
         with complaints:
-            if self._status(_START_SECONDS) != 0:
+            open_doors = self._status(_START_SECONDS)
+            if open_doors is None:
                 lines = complaints.read().decode(errors="replace").strip().splitlines()
-                why = _one_line(lines[-1]) if lines else f"not ready in {_START_SECONDS:.0f} s"
-                raise EnvironmentFault(
-                    f"The process that decodes untrusted videos does not start ({why}). "
-                    "See `praxino doctor`."
-                )
+                why = lines[-1] if lines else f"not ready in {_START_SECONDS:.0f} s"
+                raise _no_start(why)
+        self._open = {door for place, door in enumerate(DOORS) if open_doors >> place & 1}
+        if sys.platform == "linux" and {"no_files", "no_network"} <= self._open:
+            self.kill()
+            raise EnvironmentFault(
+                "Untrusted videos cannot be decoded here: neither files nor the network can be "
+                "locked (no Landlock, no seccomp, no namespaces). Take a kernel or a container "
+                "that has one of them."
+            )
+
+    @property
+    def could(self) -> list[str]:
+        """What a decoder in it could do, since this system has no lock for it."""
+        return [what for door, what in DOORS.items() if door in self._open]
 
     @property
     def is_gone(self) -> bool:
@@ -589,7 +654,7 @@ class _ChildProcess:
             self._videos += 1
         if self._fork is None:
             raise BrokenPipeError
-        self._fork.settimeout(max(seconds, 0.001))
+        self._fork.settimeout(seconds)
         line = json.dumps(request | {"new": video is not None}).encode() + b"\n"
         if video is None:
             self._fork.sendall(line)
@@ -599,7 +664,7 @@ class _ChildProcess:
     def receive(self, size: int, seconds: float) -> bytes:
         """What the fork answers, up to so many bytes; none at its end."""
         assert self._fork is not None
-        self._fork.settimeout(max(seconds, 0.001))
+        self._fork.settimeout(seconds)
         return self._fork.recv(size)
 
     def _start_fork(self) -> None:
@@ -630,9 +695,16 @@ class _ChildProcess:
         return int(struct.unpack("<i", said)[0])
 
     def give_back(self) -> None:
-        """Keep it for the next video, unless it is gone."""
-        if not self.is_gone:
-            _idle.setdefault(self._limits, []).append(self)
+        """Keep it for the next video, unless it is gone or enough are kept."""
+        if self.is_gone:
+            return
+        with _lock:
+            waiting = _idle.setdefault(self._limits, [])
+            keep = len(waiting) < cores()
+            if keep:
+                waiting.append(self)
+        if not keep:
+            self.kill()
 
     def kill(self) -> None:
         """End it and its fork."""
@@ -656,17 +728,27 @@ class _ChildProcess:
             self._fork = None
 
 
+def _no_start(why: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"The process that decodes untrusted videos does not start ({_one_line(why)}). "
+        "See `praxino doctor`."
+    )
+
+
 _idle: dict[Limits, list[_ChildProcess]] = {}
+_lock = threading.Lock()  # of the dict and its lists
 
 
 def _take(limits: Limits) -> _ChildProcess:
-    waiting = _idle.get(limits, [])
-    while waiting:
-        process = waiting.pop()
+    while True:
+        with _lock:
+            waiting = _idle.get(limits)
+            process = waiting.pop() if waiting else None
+        if process is None:
+            return _ChildProcess(limits)
         if not process.is_gone:
             return process
         process.kill()
-    return _ChildProcess(limits)
 
 
 def _nameless_file(content: bytes = b"") -> int:
@@ -682,15 +764,22 @@ def _nameless_file(content: bytes = b"") -> int:
 
 
 def _end_idle() -> None:
-    for waiting in _idle.values():
-        while waiting:
-            waiting.pop().kill()
+    for process in _all_idle():
+        process.kill()
+
+
+def _all_idle() -> list[_ChildProcess]:
+    with _lock:
+        processes = [process for waiting in _idle.values() for process in waiting]
+        _idle.clear()
+    return processes
 
 
 def _disown_idle() -> None:
-    for waiting in _idle.values():
-        while waiting:
-            waiting.pop().disown()
+    global _lock
+    _lock = threading.Lock()  # the old one may have been held by a thread that is not in the fork
+    for process in _all_idle():
+        process.disown()
 
 
 atexit.register(_end_idle)

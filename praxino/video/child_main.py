@@ -14,6 +14,8 @@ import json
 import mmap
 import os
 import pkgutil
+import select
+import signal
 import socket
 import struct
 import sys
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from praxino.errors import VideoError
 from praxino.video import sandbox
 from praxino.video.child import (
+    DOORS,
     NUMBERS_AT_ONCE,
     OUT_OF_MEMORY,
     OUT_OF_MEMORY_MESSAGE,
@@ -43,6 +46,8 @@ _SMALLEST_VIDEO = bytes.fromhex(
     "060001080410100021f90401040001002c000000000200020081ffffff000000000000000000080600010804"
     "10100021f90401040002002c000000000200020081000000ffffff0000000000000806000108041010003b"
 )
+
+_START_CPU_SECONDS = 60  # more than it takes to try the locks
 
 Answer = dict[str, object]
 
@@ -73,8 +78,13 @@ def main(control: int, memory_bytes: int, cpu_seconds: int, videos: int) -> None
     parent = socket.socket(fileno=control)
     _warm_up()
     sandbox.lock(memory_bytes + SHARED_BYTES)
-    parent.sendall(struct.pack("<i", 0))  # ready
+    parent.sendall(struct.pack("<i", _open_doors(memory_bytes + SHARED_BYTES)))  # ready
     gc.freeze()  # keeps the collector from touching, and so copying, the memory shared with forks
+    # A signal handler makes the end of a fork something that can be waited for beside others.
+    ended, signalled = socket.socketpair()
+    signalled.setblocking(False)
+    signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
         message, descriptors, _, _ = socket.recv_fds(parent, 1, 2)
         if not message:
@@ -83,7 +93,9 @@ def main(control: int, memory_bytes: int, cpu_seconds: int, videos: int) -> None
         if child == 0:
             status = 1
             try:
-                parent.close()
+                signal.set_wakeup_fd(-1)
+                for end in (parent, ended, signalled):
+                    end.close()
                 sandbox.lock_fork((cpu_seconds + 1) * videos + 1)
                 session = socket.socket(fileno=descriptors[0])
                 serve(session, VideoOnRequest(descriptors[1], memory_bytes, cpu_seconds))
@@ -94,8 +106,45 @@ def main(control: int, memory_bytes: int, cpu_seconds: int, videos: int) -> None
                 os._exit(status)
         for descriptor in descriptors:
             os.close(descriptor)
-        _, status = os.waitpid(child, 0)
-        parent.sendall(struct.pack("<i", os.waitstatus_to_exitcode(status)))
+        status = _wait(child, parent, ended)
+        parent.sendall(struct.pack("<i", status))
+
+
+def _open_doors(memory_bytes: int) -> int:
+    """What a fork that is locked as all will be can still do; a bit for each of `DOORS`."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        sandbox.lock_fork(_START_CPU_SECONDS)
+        locks = sandbox.locks_that_hold(memory_bytes)
+        os.write(writing, bytes(locks[door] for door in DOORS))
+        os._exit(0)
+    os.close(writing)
+    held = os.read(reading, len(DOORS))
+    os.close(reading)
+    os.waitpid(child, 0)
+    if len(held) < len(DOORS):
+        raise SystemExit("it could not try its locks")
+    return sum(1 << place for place, holds in enumerate(held) if not holds)
+
+
+def _wait(child: int, parent: socket.socket, ended: socket.socket) -> int:
+    """How the fork ended, negative for a signal. With the parent gone, it is ended.
+
+    The kernel could be asked to end us with our parent, but takes the thread that started us for
+    it, and that may end earlier.
+    """
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        readable, _, _ = select.select([parent, ended], [], [])
+        if ended in readable:
+            ended.recv(2**12)
+        elif not parent.recv(1, socket.MSG_PEEK):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise BrokenPipeError
 
 
 def _warm_up() -> None:

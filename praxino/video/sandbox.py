@@ -11,13 +11,16 @@ import mmap
 import os
 import platform
 import resource
+import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 
 _LINUX = sys.platform == "linux"
 
-# include/uapi/linux/prctl.h, sched.h, landlock.h, seccomp.h, filter.h, audit.h
+# include/uapi/linux/prctl.h, capability.h, sched.h, landlock.h, seccomp.h, filter.h, audit.h
+_PR_SET_PDEATHSIG, _CAPABILITY_VERSION = 1, 0x20080522
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_THREAD = 0x10000000, 0x40000000, 0x00010000
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF, _LANDLOCK_VERSION = 444, 446, 1
@@ -36,14 +39,32 @@ _FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     **{"linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "mknod": (133, None)},
     **{"mknodat": (259, 33), "chmod": (90, None), "fchmodat": (268, 53), "fchmodat2": (452, 452)},
     **{"chown": (92, None), "lchown": (94, None), "fchownat": (260, 54), "mount": (165, 40)},
-    # the network
+    **{"utime": (132, None), "utimes": (235, None), "futimesat": (261, None)},
+    **{"utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6)},
+    **{"removexattr": (197, 14), "lremovexattr": (198, 15), "chdir": (80, 49)},
+    **{"chroot": (161, 51), "inotify_add_watch": (254, 27), "fanotify_init": (300, 262)},
+    # what is written beside the content of a file that is open, the video above all
+    **{"fchmod": (91, 52), "fchown": (93, 55), "fsetxattr": (190, 7), "fremovexattr": (199, 16)},
+    **{"flock": (73, 32)},
+    # the network; a datagram of a pair of sockets can be sent to a third one by its name
     **{"socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "accept": (43, 202)},
+    **{"accept4": (288, 242), "listen": (50, 201), "socketpair": (53, 199)},
     # other programs and processes
     **{"execve": (59, 221), "execveat": (322, 281), "fork": (57, None), "vfork": (58, None)},
     **{"kill": (62, 129), "tkill": (200, 130), "rt_sigqueueinfo": (129, 138)},
+    **{"rt_tgsigqueueinfo": (297, 240), "setpriority": (141, 140), "ioprio_set": (251, 30)},
+    **{"sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119)},
+    **{"sched_setparam": (142, 118), "sched_setattr": (314, 274), "kcmp": (312, 272)},
+    **{"process_madvise": (440, 440), "process_mrelease": (448, 448)},
+    **{"migrate_pages": (256, 238), "move_pages": (279, 239)},
     **{"pidfd_send_signal": (424, 424), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438)},
     **{"ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
     **{"setsid": (112, 157), "setpgid": (109, 154)},
+    # memory and messages that all processes of a user share
+    **{"shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "msgget": (68, 186)},
+    **{"msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187), "semget": (64, 190)},
+    **{"semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192)},
+    **{"mq_open": (240, 180), "mq_unlink": (241, 181)},
     # ways around a filter, and parts of the kernel that had many holes
     **{"io_uring_setup": (425, 425), "bpf": (321, 280), "perf_event_open": (298, 241)},
     **{"userfaultfd": (323, 282), "keyctl": (250, 219), "add_key": (248, 217)},
@@ -51,6 +72,11 @@ _FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
 }
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, architecture number
 _CLONE, _CLONE3, _PRLIMIT, _TGKILL = (56, 220), (435, 435), (302, 261), (234, 131)
+_FCNTL, _IOCTL = (72, 25), (16, 29)
+
+# Their other commands set owners who get signals, leases, and attributes of files.
+_FCNTL_ALLOWED = (0, 1, 2, 3, 4, 1030)  # copy a descriptor, get and set flags
+_IOCTL_ALLOWED = (0x5421, 0x5450, 0x5451)  # FIONBIO, FIONCLEX, FIOCLEX: flags of a descriptor
 
 
 def lock(memory_bytes: int) -> None:
@@ -72,19 +98,25 @@ def lock(memory_bytes: int) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         # Each may be refused, by an old kernel or in a container; the next one may still hold.
+        # What they answer is not asked: `locks_that_hold` tries.
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
         _forbid_paths(libc)
+        libc.capset(struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24))  # root is nobody special
 
 
 def lock_fork(cpu_seconds: int) -> None:
     """Bound the processor time of a fork, and forbid every system call that no decoder needs.
+
+    On Linux, the fork also ends with the process that forked it.
 
     Args:
         cpu_seconds: for this process and its threads, in all.
     """
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     if _LINUX:
-        _forbid_calls(ctypes.CDLL(None, use_errno=True))
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _forbid_calls(libc)
 
 
 def allow_cpu_seconds(seconds: int) -> None:
@@ -99,22 +131,23 @@ def locks_that_hold(memory_bytes: int) -> dict[str, bool]:
     """Try every door of a locked process.
 
     Returns:
-        Whether it has `no_files`, `no_network`, `no_programs`, `no_processes`, `memory_limit` and
-        `cpu_limit`.
+        Whether it has `no_files`, `no_network`, `no_programs`, `no_processes`, `no_signals`,
+        `memory_limit` and `cpu_limit`.
     """
     return {
         "no_files": _is_refused(lambda: os.close(os.open("/", os.O_RDONLY))),
         "no_network": _is_refused(_reach_the_network),
         "no_programs": _is_refused(lambda: os.execv("/no/such/program", ["none"])),
         "no_processes": _is_refused(_fork),
+        "no_signals": _is_refused(lambda: os.kill(os.getppid(), 0)),
         "memory_limit": _is_refused(lambda: mmap.mmap(-1, memory_bytes + 1).close()),
         "cpu_limit": resource.getrlimit(resource.RLIMIT_CPU)[1] != resource.RLIM_INFINITY,
     }
 
 
-def _is_refused(attempt: object) -> bool:
+def _is_refused(attempt: Callable[[], object]) -> bool:
     try:
-        attempt()  # type: ignore[operator]
+        attempt()
     except (PermissionError, MemoryError):
         return True
     except OSError as error:
@@ -176,13 +209,18 @@ def _forbid_calls(libc: ctypes.CDLL) -> None:
             program += [(_IF_EQUAL, 0, 1, number), deny]
     # Its flags are out of sight of a filter: the C library falls back to clone.
     program += [(_IF_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
-    for number, test, value in (
-        (_CLONE[column], _IF_BITS, _CLONE_THREAD),  # threads, but no processes
-        (_PRLIMIT[column], _IF_EQUAL, 0),  # its own limits, and nobody else's
-        (_TGKILL[column], _IF_EQUAL, os.getpid()),  # abort() sends itself a signal
+    for number, argument, test, allowed in (
+        (_CLONE[column], 0, _IF_BITS, (_CLONE_THREAD,)),  # threads, but no processes
+        (_PRLIMIT[column], 0, _IF_EQUAL, (0,)),  # its own limits, and nobody else's
+        (_TGKILL[column], 0, _IF_EQUAL, (os.getpid(),)),  # abort() sends itself a signal
+        (_FCNTL[column], 1, _IF_EQUAL, _FCNTL_ALLOWED),
+        (_IOCTL[column], 1, _IF_EQUAL, _IOCTL_ALLOWED),
     ):
-        program += [(_LOAD, 0, 0, 0), (_IF_EQUAL, 0, 3, number)]
-        program += [(_LOAD, 0, 0, 16), (test, 1, 0, value), deny]  # its first argument
+        values = len(allowed)
+        program += [(_LOAD, 0, 0, 0), (_IF_EQUAL, 0, values + 2, number)]
+        program += [(_LOAD, 0, 0, 16 + 8 * argument)]
+        program += [(test, values - place, 0, value) for place, value in enumerate(allowed)]
+        program += [deny]
     program += [(_RETURN, 0, 0, _ALLOW)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
     filter_program = struct.pack("HP", len(program), ctypes.addressof(code))
