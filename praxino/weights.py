@@ -4,24 +4,26 @@ Files that hold a pickle are opened in one place only, a child process that can 
 them into safetensors; everything else here reads safetensors.
 """
 
-import hashlib
 import logging
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from praxino.atomic import atomic_write, write_text
+from praxino.checksums import file_hash
 from praxino.download import download, unfinished
-from praxino.errors import EnvironmentFault
+from praxino.errors import EXIT_ENVIRONMENT, EnvironmentFault
 from praxino.safetensors_header import load_tensors
 from praxino.shortened import printable
 
@@ -34,6 +36,8 @@ PICKLED = (".pth", ".pt", ".pyth", ".ckpt", ".bin", ".tar", ".pickle", ".pkl")
 # to a few GB, and are held in memory up to four times while they are converted.
 CHILD_SECONDS = 120.0
 CHILD_BYTES = 1 << 30
+# Of the environment only this goes to that child: no keys, no tokens.
+_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def fetch(weights: Weights) -> Path:
         ValueError: what came is not what was published.
     """
     name = weights.url.rsplit("/", 1)[1]
-    kept = (cache_folder() / name).with_suffix(".safetensors")
+    kept = cache_folder() / f"{_stem(weights)}.safetensors"
     if kept.is_file():
         if _is_as_written(kept):
             return kept
@@ -119,9 +123,17 @@ def fetch(weights: Weights) -> Path:
         state = _read(came, name)
         with atomic_write(kept) as temporary:
             save_file(state, temporary)
-            write_text(_hash_file(kept), f"{_sha256(temporary)}  {kept.name}\n")
+            write_text(_hash_file(kept), f"{file_hash(temporary)}  {kept.name}\n")
         came.unlink()
     return kept
+
+
+def _stem(weights: Weights) -> str:
+    """A name in the cache that no other publication has: many are called `model.pth`."""
+    stem = Path(weights.url.rsplit("/", 1)[1]).stem
+    if weights.sha256_prefix in stem:
+        return stem
+    return f"{stem}-{weights.sha256_prefix[:16]}"
 
 
 def _most_bytes(weights: Weights) -> int:
@@ -141,12 +153,7 @@ def _is_as_written(path: Path) -> bool:
     if not hash_file.is_file():
         return False
     with hash_file.open(encoding="ascii", errors="replace") as file:
-        return file.read(64) == _sha256(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return file.read(64) == file_hash(path)
 
 
 def _check_file(path: Path, name: str) -> None:
@@ -164,7 +171,7 @@ def _check_file(path: Path, name: str) -> None:
 
 
 def _check_hash(path: Path, name: str, weights: Weights) -> None:
-    found = _sha256(path)
+    found = file_hash(path)
     if not found.startswith(weights.sha256_prefix):
         raise ValueError(
             f"{name} has SHA-256 {found[:16]}..., published is {weights.sha256_prefix}...: "
@@ -198,15 +205,29 @@ def _read(path: Path, name: str) -> State:
         raise ValueError(
             f"{name}: weights are .safetensors or {', '.join(PICKLED)}, not {suffix!r}."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        converted = Path(folder) / "converted.safetensors"
+    with _temporary_folder() as folder:
+        converted = folder / "converted.safetensors"
         _convert_in_child(path, converted, name)
         return load_tensors(converted)
 
 
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise EnvironmentFault(
+            f"There is no room for temporary files: {error.strerror or error}. Free some space, or "
+            f"set TMPDIR to another folder."
+        ) from None
+    with folder:
+        yield Path(folder.name)
+
+
 def _convert_in_child(source: Path, target: Path, name: str) -> None:
     package_parent = str(Path(__file__).resolve().parents[1])
-    search = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
+    search = [package_parent, *(os.path.abspath(path) for path in sys.path if path)]
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     seconds = CHILD_SECONDS + source.stat().st_size / 10_000_000
     # -P: a torch.py in the current folder is not the one to import.
     python = [sys.executable, "-P", "-B", "-W", "ignore", "-m", "praxino.weights"]
@@ -215,13 +236,22 @@ def _convert_in_child(source: Path, target: Path, name: str) -> None:
             [*python, str(source.resolve()), str(target)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env={**os.environ, "PYTHONPATH": search},
+            env=kept | {"PYTHONPATH": os.pathsep.join(search)},
             timeout=seconds,
         )
+    except OSError as error:
+        raise EnvironmentFault(
+            f"The process that reads {name} cannot be started: {error.strerror or error}."
+        ) from None
     except subprocess.TimeoutExpired:
         raise ValueError(
             f"{name} cannot be read as weights: it takes longer than {seconds:.0f} s."
         ) from None
+    if done.returncode == EXIT_ENVIRONMENT:
+        raise EnvironmentFault(
+            f"There is no room to convert {name} in {target.parent.parent}. Free some space, or "
+            f"set TMPDIR to another folder."
+        )
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         reason = printable(lines[-1][:300]) if lines else f"the reader died ({done.returncode})"
@@ -249,7 +279,12 @@ def _convert(source: str, target: str) -> None:
         raise ValueError("it holds no tensors by name")
     if all(name.startswith("module.") for name in state):  # saved from a DataParallel
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    save_file(state, target)
+    try:
+        save_file(state, target)
+    except SafetensorError as error:
+        if "No space left" in str(error) or "StorageFull" in str(error):
+            sys.exit(EXIT_ENVIRONMENT)
+        raise
 
 
 def _confine(size: int) -> None:

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from praxino import download as module
+from praxino import weights
 from praxino.errors import EnvironmentFault
 from praxino.weights import Weights, cache_folder, fetch
 
@@ -374,6 +375,37 @@ def test_a_file_that_changed_in_the_cache_is_fetched_again(
     assert_right(fetch(server.row()))
     assert len(server.ranges) == 2
     assert f"{path} has changed since it was written; it is fetched again" in caplog.text
+
+
+def test_publications_of_one_name_are_kept_apart(server: Server) -> None:
+    row = dataclasses.replace(server.row(), url=server.row().url.replace("/net-", "/model-"))
+    row = dataclasses.replace(row, url=row.url.replace(f"-{row.sha256_prefix}", ""))
+    first = fetch(row)
+    assert first.name == f"model-{row.sha256_prefix}.safetensors"
+    other = save({"conv.weight": torch.ones(2)})
+    server.behave = lambda handler: handler.serve(other)
+    second = fetch(dataclasses.replace(row, sha256_prefix=hashlib.sha256(other).hexdigest()[:12]))
+    assert load_file(second)["conv.weight"].tolist() == [1.0, 1.0]
+    assert torch.equal(load_file(first)["conv.weight"], TENSORS["conv.weight"])
+
+
+def test_room_for_temporary_files_is_not_looked_for_in_the_cache(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    torch.save(TENSORS, buffer)
+    server.behave = lambda handler: handler.serve(buffer.getvalue())
+    row = server.row(buffer.getvalue(), suffix=".pth")
+
+    def full() -> object:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(weights.tempfile, "TemporaryDirectory", full)
+        message = r"^There is no room for temporary files: No space left on device\. .*TMPDIR"
+        with pytest.raises(EnvironmentFault, match=message):
+            fetch(row)
+    assert_right(fetch(row))
 
 
 def test_a_cache_that_cannot_be_written_to(

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from praxino.checkpoint import Card, load_model, read_card, save_model, weights_hash
+from praxino.errors import EnvironmentFault
 from praxino.models import MODELS, create_model, load_weights
 from praxino.safetensors_header import DTYPES, LARGEST_HEADER, load_tensors, read_header
 from praxino.video.clip_spec import ClipSpec
@@ -506,6 +507,37 @@ def test_a_torch_in_the_current_folder_is_not_the_one_that_runs(
     monkeypatch.chdir(tmp_path)
     assert set(read_state("a.pth")) == {"a"}
     assert not (tmp_path / "canary").exists()
+
+
+def test_the_reader_of_pickles_has_no_secrets_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+    monkeypatch.setenv("ANY_TOKEN", "secret")
+    environments: list[dict[str, str]] = []
+    real = subprocess.run
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        environments.append(options["env"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    read_state(tmp_path / "a.pth")
+    (environment,) = environments
+    assert "PYTHONPATH" in environment
+    assert set(environment) <= {"PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME"}
+
+
+def test_a_reader_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    message = r"^The process that reads a\.pth cannot be started: Resource temporarily unavailable"
+    with pytest.raises(EnvironmentFault, match=message):
+        read_state(tmp_path / "a.pth")
 
 
 def test_a_reader_that_takes_too_long_is_stopped(
