@@ -80,6 +80,9 @@ _MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(2**28),
 }
 
+# A process that has threads, as NumPy's linear algebra starts them, gets no network of its own.
+_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
 # Of the parent's environment only this goes to the child: no keys, no tokens.
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 
@@ -600,7 +603,7 @@ class _ChildProcess:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     cwd="/",
-                    env=kept | _MALLOC | {"PYTHONPATH": os.pathsep.join(search)},
+                    env=kept | _MALLOC | _NO_THREADS | {"PYTHONPATH": os.pathsep.join(search)},
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,  # so that Ctrl-C is the parent's business
                 )
