@@ -4,9 +4,12 @@ Files that hold a pickle are opened in one place only, a child process that can 
 them into safetensors; everything else here reads safetensors.
 """
 
+import io
 import logging
+import mmap
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,14 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from praxino.atomic import atomic_write, write_text
 from praxino.checksums import file_hash
 from praxino.download import download, unfinished
-from praxino.errors import EXIT_ENVIRONMENT, EnvironmentFault
+from praxino.errors import EnvironmentFault
 from praxino.safetensors_header import load_tensors
 from praxino.shortened import printable
 
@@ -247,7 +249,7 @@ def _convert_in_child(source: Path, target: Path, name: str) -> None:
         raise ValueError(
             f"{name} cannot be read as weights: it takes longer than {seconds:.0f} s."
         ) from None
-    if done.returncode == EXIT_ENVIRONMENT:
+    if done.returncode < 0 and -done.returncode == getattr(signal, "SIGBUS", 0):
         raise EnvironmentFault(
             f"There is no room to convert {name} in {target.parent.parent}. Free some space, or "
             f"set TMPDIR to another folder."
@@ -262,8 +264,26 @@ def _convert(source: str, target: str) -> None:
     """What the child does: unpickle tensors only, find the state dict, write safetensors."""
     import torch
 
-    _confine(os.path.getsize(source))
-    found = torch.load(source, map_location="cpu", weights_only=True)
+    # Once for both formats, now that what torch imports at the first time can be read.
+    for is_zip in (True, False):
+        tried, tensors = io.BytesIO(), {"a": nn.Parameter(torch.zeros(1))}
+        torch.save(tensors, tried, _use_new_zipfile_serialization=is_zip)
+        save(torch.load(io.BytesIO(tried.getvalue()), weights_only=True))
+    with open(source, "rb") as file, open(target, "w+b") as converted:
+        size = os.path.getsize(source)
+        # No file can be written to later, but memory can; it takes no room until it is used.
+        converted.truncate(4 * size + 2**20)
+        with mmap.mmap(converted.fileno(), 0) as content:
+            _confine(size)
+            written = _as_safetensors(torch.load(file, map_location="cpu", weights_only=True))
+            if len(written) > len(content):
+                raise MemoryError
+            content[: len(written)] = written
+        converted.truncate(len(written))
+
+
+def _as_safetensors(found: Any) -> bytes:
+    """The state dict in what `torch.load` gave."""
     for key in ("state_dict", "model_state", "model_state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
@@ -279,33 +299,20 @@ def _convert(source: str, target: str) -> None:
         raise ValueError("it holds no tensors by name")
     if all(name.startswith("module.") for name in state):  # saved from a DataParallel
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    try:
-        save_file(state, target)
-    except SafetensorError as error:
-        if "No space left" in str(error) or "StorageFull" in str(error):
-            sys.exit(EXIT_ENVIRONMENT)
-        raise
+    return save(state)
 
 
 def _confine(size: int) -> None:
     """Give up, for the rest of this process, what a reader of `size` bytes of tensors has no use
-    for: much memory, time, other programs, the network, and writing files through Python.
+    for: much memory, time, other programs, the network, and files that are not open by now.
 
     `weights_only` is what keeps code from running. It has had holes; this is for the next one.
     """
     if sys.platform != "win32":
-        import resource
+        from praxino.video import sandbox
 
-        most = {resource.RLIMIT_CPU: int(CHILD_SECONDS + size / 10_000_000)}
-        most |= {resource.RLIMIT_FSIZE: 4 * size + 2**20, resource.RLIMIT_CORE: 0}
-        if sys.platform == "linux":
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            most[resource.RLIMIT_AS] = pages * resource.getpagesize() + 4 * size + CHILD_BYTES
-        for limit, value in most.items():
-            _, highest = resource.getrlimit(limit)
-            if highest != resource.RLIM_INFINITY:
-                value = min(value, highest)
-            resource.setrlimit(limit, (value, value))
+        sandbox.lock(4 * size + CHILD_BYTES)
+        sandbox.lock_fork(int(CHILD_SECONDS + size / 10_000_000))
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event.startswith(_NEVER) or (
@@ -331,6 +338,8 @@ def _refusal(error: Exception) -> str:
         return f"it asks to run {wanted[1]}; only tensors are read, nothing in a file is run"
     if text.startswith("Weights only load failed"):
         return "it is no PyTorch checkpoint, or holds more than tensors"
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return "it asks for a file; only tensors are read"
     if isinstance(error, MemoryError) or "allocate memory" in text:
         return "it wants far more memory than the file is large"
     return text.splitlines()[0] if text else type(error).__name__

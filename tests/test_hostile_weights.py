@@ -3,6 +3,7 @@
 import json
 import random
 import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -438,6 +439,7 @@ attempts = {
     "fork": lambda: os.fork(),
     "kill": lambda: os.kill(os.getppid(), 0),
     "write": lambda: open("canary", "w"),
+    "read": lambda: open("kept"),
     "append": lambda: open("kept", "a"),
     "write lower": lambda: os.open("canary", os.O_CREAT | os.O_RDWR),
     "remove": lambda: os.remove("kept"),
@@ -453,7 +455,6 @@ for name, attempt in attempts.items():
         print(name, "ALLOWED")
     except (PermissionError, MemoryError) as error:
         print(name, "refused", error)
-open("kept").close()
 limits = (resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)
 print(*(resource.getrlimit(limit)[1] for limit in limits))
 """
@@ -465,10 +466,10 @@ def test_the_reader_of_pickles_can_do_nothing_else(tmp_path: Path) -> None:
         [sys.executable, "-c", CONFINED], cwd=tmp_path, capture_output=True, text=True
     )
     *attempts, limits = done.stdout.splitlines()
-    assert len(attempts) == 17, done.stderr
+    assert len(attempts) == 18, done.stderr
     assert all(" refused" in line for line in attempts), attempts
-    assert "connect refused it asks for socket.getaddrinfo; only tensors are read" in attempts
-    assert limits == "120 1052576 0"
+    assert "shell refused it asks for os.system; only tensors are read" in attempts
+    assert limits == "120 0 0"
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
@@ -476,6 +477,42 @@ def test_a_small_file_cannot_ask_for_much_memory(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1).expand(10**12)}, tmp_path / "bomb.pth")
     with pytest.raises(ValueError, match=r"bomb\.pth cannot be read as weights: it wants far more"):
         read_state(tmp_path / "bomb.pth")
+
+
+def test_a_small_file_cannot_ask_for_much_room(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1).expand(10**6)}, tmp_path / "large.pth")
+    with pytest.raises(ValueError, match=r"large\.pth cannot be .*: it wants far more memory than"):
+        read_state(tmp_path / "large.pth")
+
+
+class Opens:
+    """Unpickled without `weights_only`, it reads a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self.path,)
+
+
+HOLE = """
+import sys, torch
+from praxino import weights
+real = torch.load
+torch.load = lambda *a, **k: real(*a, **(k | {"weights_only": False}))  # as if it had a hole
+try:
+    weights._convert(*sys.argv[1:])
+except Exception as error:
+    sys.exit(weights._refusal(error))
+"""
+
+
+def test_a_hole_in_torch_load_opens_no_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    torch.save({"a": Opens(str(tmp_path / "secret"))}, tmp_path / "a.pth")
+    command = [sys.executable, "-c", HOLE, str(tmp_path / "a.pth"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.strip() == "it asks for a file; only tensors are read"
 
 
 @pytest.mark.slow
@@ -538,6 +575,22 @@ def test_a_reader_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.Mon
     message = r"^The process that reads a\.pth cannot be started: Resource temporarily unavailable"
     with pytest.raises(EnvironmentFault, match=message):
         read_state(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("folder", ["full", "whole"])
+def test_a_full_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+    code = -signal.SIGBUS if folder == "full" else -signal.SIGSEGV
+    died = subprocess.CompletedProcess("", code, b"", b"")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: died)
+    if folder == "full":
+        with pytest.raises(EnvironmentFault, match=r"There is no room to convert a\.pth in .*TMPD"):
+            read_state(tmp_path / "a.pth")
+    else:
+        with pytest.raises(ValueError, match=r"a\.pth cannot be .*: the reader died \(-11\)"):
+            read_state(tmp_path / "a.pth")
 
 
 def test_a_reader_that_takes_too_long_is_stopped(
