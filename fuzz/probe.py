@@ -7,7 +7,7 @@
 Each file is read by every road that praxino has, in a child process with limits, and ends as
 
     ok         all frames of the intact video came
-    partial    fewer came, and frames_got < frames_expected tells how many
+    partial    fewer came whole, and frames_got < frames_expected tells how many
     told       fewer came, and info.problems says what is wrong without a count
     failed     VideoError
     legal      fewer came, nothing was said, and the file is by itself a whole, shorter video
@@ -69,7 +69,7 @@ class Result:
         damage: what was done to it.
         seed: with which numbers.
         outcome: the worst of all roads.
-        frames: that came; the fewest of all roads.
+        frames: that came, and that the decoder did not have to patch; the fewest of all roads.
         expected: as the reader said.
         unsaid_changes: the file is ok and nothing was said, but pictures differ from the intact
             video's: what only a checksum finds.
@@ -180,7 +180,7 @@ def judge(content: bytes, frames: int, intact: dict[str, str] | None = None) -> 
         return result
     for road in child.results:
         outcome, detail = _judge_road(road, frames)
-        came = len(road.get("hashes", ()))
+        came = min(len(road.get("hashes", ())), road.get("got", 0))
         result.frames = came if result.frames is None else min(came, result.frames)
         result.expected = road.get("expected", result.expected)
         if OUTCOMES.index(outcome) >= OUTCOMES.index(result.outcome):

@@ -10,6 +10,7 @@ import numpy as np
 from praxino.errors import VideoError
 from praxino.ledger import Ledger
 from praxino.video.decoding import Backend
+from praxino.video.frame_table import DAMAGE_WITHOUT_COUNT
 from praxino.video.reader import VideoInfo, open_video
 
 
@@ -21,8 +22,9 @@ class VideoReport:
         path: as the user named it.
         file_bytes: size of the file.
         info: what the reader measured.
-        frames_decoded: pictures that came out when the whole file was read.
-        frames_promised: by the container; None where it does not say.
+        frames_decoded: pictures that came out when the whole file was read, without those that
+            the decoder had to patch.
+        frames_promised: by the container; None where it does not say and none is damaged.
         first_seconds: when the first frame is shown.
         gap_seconds: shortest, median and longest distance between two frames; None for one frame.
     """
@@ -37,15 +39,24 @@ class VideoReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every promised frame decodes."""
+        """Whether every promised frame decodes; for the ledger."""
         return self.frames_decoded >= (self.frames_promised or self.info.frames)
 
     @property
+    def damaged(self) -> bool:
+        """Whether frames are missing, or packets that are corrupt may have been some."""
+        return not self.complete or any(
+            mark in problem for problem in self.info.problems for mark in DAMAGE_WITHOUT_COUNT
+        )
+
+    @property
     def verdict(self) -> str:
-        """The last line: `reads completely`, or `damaged: 97 of 120 frames`."""
+        """The last line: `reads completely`, or `damaged: 97 of 120 frames`, or in between."""
         if not self.complete:
             promised = self.frames_promised or self.info.frames
             return f"damaged: {self.frames_decoded} of {promised} frames"
+        if self.damaged:
+            return f"damaged, though the {self.frames_decoded} frames that were found decode"
         count = len(self.info.problems)
         if not count:
             return "reads completely"
@@ -88,8 +99,8 @@ def report_video(
         VideoError: it cannot be opened, or nothing in it decodes.
     """
     with open_video(path, backend=backend, untrusted=untrusted) as video:
-        promised = video.frames_expected
-        decoded = sum(1 for _ in video)
+        came = sum(1 for _ in video)
+        decoded, promised = min(came, video.frames_got), video.frames_expected
         seconds = video.timestamps
         gaps = np.diff(seconds)
         shortest_to_longest = None
@@ -147,7 +158,7 @@ def row(report: VideoReport) -> str:
     rate = f"{info.frames_per_second:.2f}" + ("~" if info.variable_rate else " ")
     remarks = f"  ({'; '.join(info.problems)})" if info.problems else ""
     return _ROW.format(
-        "ok" if report.complete else "damaged",
+        "damaged" if report.damaged else "ok",
         count,
         rate,
         f"{info.duration_seconds:.2f}",

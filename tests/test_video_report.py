@@ -7,6 +7,7 @@ import pytest
 
 from praxino.cli import run
 from praxino.errors import VideoError
+from praxino.video.decoder import Decoder
 from praxino.video_report import page, report_video, row
 
 
@@ -59,6 +60,44 @@ def test_a_video_that_is_cut_is_damaged_and_says_how_much_is_there(avi, tmp_path
     assert page(report)[-1] == f"damaged: {report.frames_decoded} of 20 frames"
     assert run(["video", str(short)]) == 1
     assert f"damaged: {report.frames_decoded} of 20 frames" in capsys.readouterr().out
+    assert row(report).startswith("damaged ")
+
+
+def test_a_patched_picture_is_damage(tmp_path, capsys):
+    path, noise = tmp_path / "patched.mkv", np.random.default_rng(0).integers(0, 256, (64, 96, 3))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0", "g": "20"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(60):
+            pixels = np.roll(noise, number, axis=1).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0)]
+    content = bytearray(path.read_bytes())
+    middle = packets[40][0] + packets[40][1] // 2
+    content[middle : middle + 100] = b"\xa5" * 100
+    path.write_bytes(content)
+    report = report_video(path)
+    assert (report.frames_decoded, report.frames_promised) == (59, 60)
+    assert report.verdict == "damaged: 59 of 60 frames"
+    assert report.to_dict()["status"] == "partial"
+    assert run(["video", str(path)]) == 1
+    assert "1 of 60 frames are damaged and were patched by the decoder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["corrupt_packets", "errors"])
+def test_packets_that_are_corrupt_are_damage_even_if_all_decode(name, numbered_video, monkeypatch):
+    packets = Decoder.packets
+
+    def complaining(decoder):
+        yield from packets(decoder)
+        setattr(decoder, name, 1)
+
+    monkeypatch.setattr(Decoder, "packets", complaining)
+    report = report_video(numbered_video)
+    assert report.complete
+    assert report.verdict == "damaged, though the 60 frames that were found decode"
     assert row(report).startswith("damaged ")
 
 

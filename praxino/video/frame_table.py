@@ -38,6 +38,13 @@ KEEP_BYTES = 64 * 2**20  # decoded frames that a decoding scan may keep for the 
 _RATE_IS_A_PROMISE = ("matroska", "mpegts", "mpeg", "flv", "ogg")
 _MAX_HOLE_SECONDS = 10.0  # a longer one is a jump of the clock rather than lost frames
 
+_UNDECODED = "packets do not decode"
+_CORRUPT = "packets are marked as corrupt or cut short"
+_STOPPED = "reading stopped at an error, before the end of the file"
+
+# What frames are lost by, though nothing may tell how many.
+DAMAGE_WITHOUT_COUNT = (_UNDECODED, _CORRUPT, _STOPPED)
+
 _MPEG_WRAP = 2**33  # ticks after which the clock of MPEG-TS and MPEG-PS starts again
 
 
@@ -317,9 +324,9 @@ def _scan_packets(
         declared_last = 0.0  # frames that outlast the next one by far: a header's lie about all
     last_seconds = _last_seconds(declared_last, seconds, float(clock.period))
     if decoder.corrupt_packets:
-        problems.append(f"{decoder.corrupt_packets} packets are marked as corrupt or cut short")
+        problems.append(f"{decoder.corrupt_packets} {_CORRUPT}")
     if decoder.errors:
-        problems.append("reading stopped at an error, before the end of the file")
+        problems.append(_STOPPED)
     if declared := _declared_frames(decoder, problems):
         expected: int | None = len(times) + skipped + max(0, declared - count)
         _left_out(decoder, seconds, problems)
@@ -381,9 +388,9 @@ def _scan_by_decoding(
             "those frames are placed one frame period after the one before"
         )
     if decoder.corrupt_packets:
-        problems.append(f"{decoder.corrupt_packets} packets are marked as corrupt or cut short")
+        problems.append(f"{decoder.corrupt_packets} {_CORRUPT}")
     if decoder.errors:
-        problems.append(f"{decoder.errors} packets do not decode")
+        problems.append(f"{decoder.errors} {_UNDECODED}")
     times = np.array(seconds)
     last_seconds = _usual_gap(times, float(clock.period))
     if decoder.source.container == "avi" and (declared := _declared_frames(decoder, problems)):

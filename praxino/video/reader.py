@@ -148,11 +148,14 @@ class Video(ABC):
     _pixel_format = "rgb24"
     _other_streams: tuple[str, ...] = ()
     _tick = 0.0  # seconds; 0 where times are exact
+    _video_streams = 1
+    _convert: Converter  # not of a video that another process decodes
     _lost: frozenset[int] | None = None  # frames that do not decode; None while that is not known
 
     def __init__(self, name: str, codec: str, container: str) -> None:
         self.name = name
         self._codec, self._container = codec, container
+        self._patched: set[int] = set()  # frames that the decoder marks as damaged, as far as read
 
     @abstractmethod
     def _scanned(self) -> FrameTable:
@@ -191,13 +194,18 @@ class Video(ABC):
 
     @property
     def frames_expected(self) -> int | None:
-        """Frames that the file promises; None where it does not say."""
-        return self._scanned().expected
+        """Frames that the file promises; None where it does not say and none there is damaged."""
+        expected = self._scanned().expected
+        return len(self) if expected is None and self.frames_got < len(self) else expected
 
     @property
     def frames_got(self) -> int:
-        """Frames that are there and decode, as far as has been read; for the ledger's `partial`."""
-        return len(self) - len(self._lost or ())
+        """Frames that are there and decode, as far as has been read; for the ledger's `partial`.
+
+        A picture that the decoder patched is given, and not counted here: it is not the one that
+        was recorded.
+        """
+        return len(self) - len(self._patched.union(self._lost or ()))
 
     @property
     def info(self) -> VideoInfo:
@@ -230,7 +238,47 @@ class Video(ABC):
         )
 
     def _problems(self, table: FrameTable) -> list[str]:
-        return table.problems
+        problems = list(table.problems)
+        if table.expected is not None and table.expected > len(self):
+            problems.append(f"cut short: {len(self)} of {table.expected} frames are there")
+        if self._lost:
+            problems.append(f"{len(self._lost)} of {len(self)} frames do not decode")
+        if self._patched:
+            problems.append(
+                f"{len(self._patched)} of {len(self)} frames are damaged and were patched by the "
+                "decoder; frames that build on them may show it"
+            )
+        if self._video_streams > 1:
+            problems.append(f"has {self._video_streams} video streams; the first is read")
+        if self._convert.problem:
+            problems.append(self._convert.problem)
+        return problems
+
+    def _describe(self, decoder: Decoder, first: av.VideoFrame, convert: Converter) -> None:
+        """Note what the stream is, and its first picture; for those who decode."""
+        self._convert, self._size, self._rotation = convert, convert.size, convert.rotation
+        self._pixel_aspect = float(decoder.stream.sample_aspect_ratio or 1)
+        self._frames_declared = decoder.declared_frames
+        self._profile = decoder.stream.codec_context.profile or ""
+        self._pixel_format = first.format.name
+        self._other_streams = decoder.other_streams
+        self._video_streams = decoder.video_streams
+        self._tick = float(decoder.tick)
+
+    def _on_screen(self, index: int) -> int:
+        """The frame that a player shows in the time of this one."""
+        lost = self._lost or frozenset()
+        while index in lost and index > 0:
+            index -= 1
+        return index
+
+    def _not_twice(self, index: int) -> VideoError:
+        return VideoError(
+            self.name,
+            f"is damaged: frame {index} does not decode the same way twice. "
+            "Write it anew with ffmpeg -i.",
+            code="damaged",
+        )
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -380,7 +428,6 @@ class FileVideo(Video):
         self._source, self._threads = source, threads
         self._table: FrameTable | None = None
         self._current: av.VideoFrame | None
-        self._patched: set[int] = set()  # frames that the decoder marks as damaged, as far as read
         self._points_checked = False
         self._wanted: set[int] = set()  # time stamps of the frames that the read at hand asks for
         self._need_all()
@@ -390,46 +437,21 @@ class FileVideo(Video):
             first = self._advance()
             if first is None:
                 raise nothing_decodes(source.name)
-            self._convert = Converter(source.name, first, short_side)
+            convert = Converter(source.name, first, short_side)
         except BaseException:
             self.close()
             raise
         self._first, self._place = first, 0
         super().__init__(source.name, self._decoder.codec, source.container)
-        self._size, self._rotation = self._convert.size, self._convert.rotation
-        stream = self._decoder.stream
-        self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
-        self._frames_declared = self._decoder.declared_frames
-        self._profile = stream.codec_context.profile or ""
-        self._pixel_format = first.format.name
-        self._other_streams = self._decoder.other_streams
-        self._tick = float(self._decoder.tick)
+        self._describe(self._decoder, first, convert)
 
     def _scanned(self) -> FrameTable:
         self._check_open()
         if self._table is None:
             self._table = scan(self._source, self._first, self._threads)
-            self._patched |= self._table.patched
-            if not self._table.by_packets:
-                self._lost = None
+            if not self._table.by_packets:  # then the scan decoded all of them
+                self._lost, self._patched = None, set(self._table.patched)
         return self._table
-
-    def _problems(self, table: FrameTable) -> list[str]:
-        problems = list(table.problems)
-        if table.expected is not None and table.expected > len(self):
-            problems.append(f"cut short: {len(self)} of {table.expected} frames are there")
-        if self._lost:
-            problems.append(f"{len(self._lost)} of {len(self)} frames do not decode")
-        if self._patched:
-            problems.append(
-                f"{len(self._patched)} of {len(self)} frames are damaged and were patched by the "
-                "decoder; frames that build on them may show it"
-            )
-        if self._decoder.video_streams > 1:
-            problems.append(f"has {self._decoder.video_streams} video streams; the first is read")
-        if self._convert.problem:
-            problems.append(self._convert.problem)
-        return problems
 
     def __iter__(self) -> Iterator[Frame]:
         self._check_open()
@@ -441,8 +463,7 @@ class FileVideo(Video):
             for frame in decoder.frames(counter.packet):
                 index = counter.index(frame)
                 if index is not None:
-                    if frame.is_corrupt:
-                        self._patched.add(index)
+                    self._note_damage(frame, index)
                     yield Frame(self._convert(frame), clock.seconds(frame), index)
             # Reached when the caller takes all frames: then this is known for certain.
             if self._table is None or self._table.by_packets:
@@ -504,20 +525,8 @@ class FileVideo(Video):
             shown = self._on_screen(index)
             frame = self._find(shown)
         if frame is None:
-            raise VideoError(
-                self.name,
-                f"is damaged: frame {shown} does not decode the same way twice. "
-                "Write it anew with ffmpeg -i.",
-                code="damaged",
-            )
+            raise self._not_twice(shown)
         return shown, self._convert(frame)
-
-    def _on_screen(self, index: int) -> int:
-        """The frame that a player shows in the time of this one."""
-        lost = self._lost or frozenset()
-        while index in lost and index > 0:
-            index -= 1
-        return index
 
     def _find_lost(self) -> frozenset[int]:
         table = self._scanned()
@@ -604,7 +613,7 @@ class FileVideo(Video):
             place = table.index_of(frame.pts) if frame.key_frame else None
             if place is not None:
                 self._place = place
-                self._note_damage(frame)
+                self._note_damage(frame, place)
                 return self._run_to(index) if place <= index else None
         return None
 
@@ -616,12 +625,12 @@ class FileVideo(Video):
                 self._place += 1
             elif (place := table.index_of(frame.pts)) is not None:
                 self._place = place
-            self._note_damage(frame)
+            self._note_damage(frame, self._place)
         return self._current if self._place == index else None
 
-    def _note_damage(self, frame: av.VideoFrame) -> None:
+    def _note_damage(self, frame: av.VideoFrame, index: int) -> None:
         if frame.is_corrupt:
-            self._patched.add(self._place)
+            self._patched.add(index)
 
 
 class ArrayVideo(Video):

@@ -151,16 +151,8 @@ class TorchcodecVideo(Video):
                 raise nothing_decodes(source.name)
             _check_other_streams(source.name, decoder)
             super().__init__(source.name, decoder.codec, source.container)
-            stream = decoder.stream
-            self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
-            self._frames_declared = decoder.declared_frames
-            self._profile = stream.codec_context.profile or ""
-            self._other_streams = decoder.other_streams
-            self._stream_index, self._video_streams = stream.index, decoder.video_streams
-            self._tick = float(decoder.tick)
-        self._convert = Converter(source.name, first, short_side)
-        self._size, self._rotation = self._convert.size, self._convert.rotation
-        self._pixel_format = first.format.name
+            self._describe(decoder, first, Converter(source.name, first, short_side))
+            self._stream_index = decoder.stream.index
         self._first = self._vessel = first
         self._table: FrameTable | None = None
         self._coming: Iterator[tuple[int, RawFrame]]
@@ -188,7 +180,7 @@ class TorchcodecVideo(Video):
                 raise _not_by_torchcodec(
                     self.name, "some of its frames have no time stamp or share one"
                 )
-            self._table = table
+            self._table, self._patched = table, set(table.patched)
         return self._table
 
     def _index_of(self, ticks: int) -> int | None:
@@ -197,23 +189,6 @@ class TorchcodecVideo(Video):
             return self._scanned().index_of(ticks)
         place = int(np.searchsorted(self._slots, ticks))
         return place if place < len(self) and self._slots[place] == ticks else None
-
-    def _problems(self, table: FrameTable) -> list[str]:
-        problems = list(table.problems)
-        if table.expected is not None and table.expected > len(self):
-            problems.append(f"cut short: {len(self)} of {table.expected} frames are there")
-        if self._lost:
-            problems.append(f"{len(self._lost)} of {len(self)} frames do not decode")
-        if table.patched:
-            problems.append(
-                f"{len(table.patched)} of {len(self)} frames are damaged and were patched by the "
-                "decoder; frames that build on them may show it"
-            )
-        if self._video_streams > 1:
-            problems.append(f"has {self._video_streams} video streams; the first is read")
-        if self._convert.problem:
-            problems.append(self._convert.problem)
-        return problems
 
     def __iter__(self) -> Iterator[Frame]:
         seconds = self._scanned().seconds
@@ -246,20 +221,8 @@ class TorchcodecVideo(Video):
             shown = self._on_screen(index)
             picture = self._find(shown)
         if picture is None:
-            raise VideoError(
-                self.name,
-                f"is damaged: frame {shown} does not decode the same way twice. "
-                "Write it anew with ffmpeg -i.",
-                code="damaged",
-            )
+            raise self._not_twice(shown)
         return shown, self._to_pixels(picture)
-
-    def _on_screen(self, index: int) -> int:
-        """The frame that a player shows in the time of this one."""
-        lost = self._lost or frozenset()
-        while index in lost and index > 0:
-            index -= 1
-        return index
 
     def _note_lost(self, lost: list[int]) -> None:
         if lost and lost[0] == 0:

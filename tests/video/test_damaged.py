@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from praxino.datasets.clips import missing_frames
 from praxino.video.decoder import Decoder, check_source
 from praxino.video.reader import open_video
 from praxino.video.structure import structure_problems
@@ -345,9 +346,23 @@ def test_a_picture_that_the_decoder_patched_is_counted(road: str, tmp_path: Path
             assert sum(1 for _ in video) == 60
         else:
             video.frames(range(60))
-        assert video.frames_got == video.frames_expected == 60
+        assert (video.frames_got, video.frames_expected) == (59, 60)
         said = "1 of 60 frames are damaged and were patched by the decoder"
         assert said in "".join(video.info.problems)
+
+
+@pytest.mark.parametrize(("number", "place", "came"), [(40, 1000, 60), (33, 20, 59)])
+def test_a_damaged_picture_is_missed_where_the_file_promises_nothing(
+    number: int, place: int, came: int, tmp_path: Path
+) -> None:
+    content = write(tmp_path / "x.ts", options={"g": "20", "crf": "15" if came == 60 else "23"})
+    # Inside of one transport packet, so that nothing but the picture itself shows it.
+    place += packets_of(content)[number][0]
+    with open_video(content, threads=1) as video:
+        assert (sum(1 for _ in video), video.frames_got, video.frames_expected) == (60, 60, None)
+    with open_video(overwritten(content, place, 120, b"\xa5"), threads=1) as video:
+        assert (sum(1 for _ in video), video.frames_got, video.frames_expected) == (came, 59, 60)
+        assert missing_frames(video) == (59, 60)
 
 
 def test_damage_is_told_when_frames_were_counted_by_decoding(tmp_path: Path) -> None:
@@ -355,6 +370,7 @@ def test_damage_is_told_when_frames_were_counted_by_decoding(tmp_path: Path) -> 
     middle = len(content) // 2 + 300  # within a packet
     with open_video(overwritten(content, middle, 200)) as video:
         assert "were patched by the decoder" in "".join(video.info.problems)
+        assert video.frames_got < video.frames_expected
 
 
 def test_packets_that_give_no_picture_are_told_where_frames_are_counted(tmp_path: Path) -> None:

@@ -357,7 +357,8 @@ def test_damaged_files_give_frames_with_a_ledger_or_an_error(
         try:
             with open_it(content, threads=int(rng.integers(1, 3))) as video:
                 indices = [frame.index for frame in video]
-                assert len(indices) == video.frames_got
+                whole = set(indices) - video._scanned().patched
+                assert len(whole) == video.frames_got
                 told = bool(video.info.problems)
                 assert told or len(indices) == len(video)
                 given = video.frames(np.arange(len(video))).indices
