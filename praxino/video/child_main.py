@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from praxino.errors import VideoError
 from praxino.video import sandbox
-from praxino.video.child import (
+from praxino.video.child_protocol import (
     DOORS,
     NUMBERS_AT_ONCE,
     OUT_OF_MEMORY,

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from praxino.errors import EnvironmentFault, VideoError
 from praxino.ledger import Ledger
-from praxino.video import child, sandbox
+from praxino.video import child_process, sandbox
 from praxino.video.child import ChildVideo, Limits, sandbox_report
 from praxino.video.decoder import check_source
 from praxino.video.reader import FileVideo, Video
@@ -33,15 +33,15 @@ def opened(source: Path | bytes, limits: Limits = Limits(), short_side: int | No
 @pytest.fixture(autouse=True, scope="module")
 def no_process_left() -> Iterator[None]:
     yield
-    child._end_idle()
+    child_process.end_idle()
 
 
 @pytest.fixture
 def none_idle() -> Iterator[None]:
     """Every video of the test gets a process that was started in it."""
-    child._end_idle()
+    child_process.end_idle()
     yield
-    child._end_idle()
+    child_process.end_idle()
 
 
 def assert_same(source: Path | bytes, short_side: int | None = None) -> None:
@@ -131,7 +131,7 @@ def test_two_passes_and_random_reads_do_not_disturb_each_other(numbered_video: P
 def test_two_videos_at_once(numbered_video: Path, none_idle: None) -> None:
     with opened(numbered_video) as one, opened(numbered_video) as other:
         assert one.frames([3]).pixels.mean() < other.frames([30]).pixels.mean()
-    assert sum(map(len, child._idle.values())) == 2
+    assert sum(map(len, child_process._idle.values())) == 2
 
 
 def test_no_process_reads_two_videos_unless_told(numbered_video: Path, none_idle: None) -> None:
@@ -226,7 +226,7 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, none_idle: None):
             .replace("PACKET", str(packet))
             .replace("MARKER", repr(marker.encode()))
         )
-        monkeypatch.setattr(child, "_PROGRAM", (str(program),))
+        monkeypatch.setattr(child_process, "_PROGRAM", (str(program),))
 
     return install
 
@@ -249,7 +249,7 @@ def test_a_decoder_that_dies_is_an_error_and_is_replaced(
             assert caught.value.code == "decoder_crash"
     with opened(numbered_video) as video:
         assert len(list(video)) == 60
-    assert sum(map(len, child._idle.values())) == 1
+    assert sum(map(len, child_process._idle.values())) == 1
 
 
 def test_a_decoder_that_dies_of_a_signal_without_a_name(faulty, numbered_video: Path) -> None:
@@ -494,8 +494,8 @@ def test_lies_about_what_is_opened_are_refused(
         return piece
 
     killed = []
-    monkeypatch.setattr(child._ChildProcess, "receive", receive)
-    monkeypatch.setattr(child._ChildProcess, "kill", lambda process: killed.append(process))
+    monkeypatch.setattr(child_process.ChildProcess, "receive", receive)
+    monkeypatch.setattr(child_process.ChildProcess, "kill", lambda process: killed.append(process))
     name = true.split('"')[1]
     with pytest.raises(VideoError, match=f"sent a wrong '{name}'"):
         opened(numbered_video)
@@ -739,7 +739,7 @@ def badly_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, none_idle: Non
             "import sys\nfrom praxino.video import child_main, sandbox\n"
             f"{before}\nchild_main.main(*map(int, sys.argv[1:]))\n"
         )
-        monkeypatch.setattr(child, "_PROGRAM", (str(program),))
+        monkeypatch.setattr(child_process, "_PROGRAM", (str(program),))
 
     return install
 
@@ -813,7 +813,7 @@ def test_a_child_that_does_not_start_is_told(
 ) -> None:
     program = tmp_path / "broken.py"
     program.write_text("raise RuntimeError('no such luck')")
-    monkeypatch.setattr(child, "_PROGRAM", (str(program),))
+    monkeypatch.setattr(child_process, "_PROGRAM", (str(program),))
     with pytest.raises(EnvironmentFault, match=r"does not start \(RuntimeError: no such luck\)"):
         opened(numbered_video)
 
@@ -854,7 +854,7 @@ def test_a_child_that_does_not_listen_keeps_nobody_from_closing(numbered_video: 
 def test_no_more_processes_are_kept_than_there_are_cores(
     numbered_video: Path, monkeypatch: pytest.MonkeyPatch, none_idle: None
 ) -> None:
-    monkeypatch.setattr(child, "cores", lambda: 1)
+    monkeypatch.setattr(child_process, "cores", lambda: 1)
     with opened(numbered_video) as one, opened(numbered_video) as other:
         processes = [video._session._process for video in (one, other)]
     assert [process.is_gone for process in processes] == [True, False]
@@ -862,11 +862,11 @@ def test_no_more_processes_are_kept_than_there_are_cores(
 
 def test_a_fork_while_another_thread_takes_a_process() -> None:
     """Its lock is held for ever there, since that thread is not in the fork."""
-    with child._lock:
+    with child_process._lock:
         pid = os.fork()
         if pid == 0:
             signal.alarm(10)
-            child._end_idle()
+            child_process.end_idle()
             os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
 
@@ -887,10 +887,11 @@ def test_a_decoder_that_computes_for_ever_ends_with_the_processes_above(
     faulty("while True: pass")
     code = textwrap.dedent(f"""
         import threading, time
-        from praxino.video import child
+        from praxino.video import child_process
+        from praxino.video.child import ChildVideo
         from praxino.video.decoder import check_source
-        child._PROGRAM = {child._PROGRAM!r}
-        video = child.ChildVideo(check_source({str(numbered_video)!r}), None, 1)
+        child_process._PROGRAM = {child_process._PROGRAM!r}
+        video = ChildVideo(check_source({str(numbered_video)!r}), None, 1)
         threading.Thread(target=video.__len__, daemon=True).start()
         print(video._session._process._process.pid, flush=True)
         time.sleep(100)
@@ -968,7 +969,7 @@ def test_nothing_is_left_behind(numbered_video: Path) -> None:
         with pytest.raises(VideoError):
             opened(b"GIF89a" + bytes(20))
     assert held() == before
-    child._end_idle()
+    child_process.end_idle()
     assert not [pid for pid in Path("/proc").glob("[0-9]*") if _is_zombie_of_ours(pid)]
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from praxino.errors import VideoError
-from praxino.video import child
+from praxino.video import child_process
 from praxino.video.child import ChildVideo
 from praxino.video.decoder import check_source
 from praxino.video.reader import FileVideo, Video
@@ -49,7 +49,7 @@ Door = Callable[[Path | str | bytes], Video]
 @pytest.fixture(autouse=True, scope="module")
 def no_process_left() -> Iterator[None]:
     yield
-    child._end_idle()
+    child_process.end_idle()
 
 
 def write(
@@ -311,7 +311,8 @@ from pathlib import Path
 import av
 av.logging.set_level(None)
 from praxino.errors import VideoError
-from praxino.video.child import ChildVideo, _end_idle
+from praxino.video.child import ChildVideo
+from praxino.video.child_process import end_idle
 from praxino.video.decoder import check_source
 from praxino.video.reader import FileVideo
 for path in map(Path, sys.argv[2:]):
@@ -329,7 +330,7 @@ for path in map(Path, sys.argv[2:]):
                     pass
     except (av.FFmpegError, StopIteration):
         pass
-_end_idle()
+end_idle()
 """
 
 
@@ -488,7 +489,8 @@ MEASURED = """
 import resource, sys
 import numpy as np
 from praxino.errors import VideoError
-from praxino.video.child import ChildVideo, _end_idle
+from praxino.video.child import ChildVideo
+from praxino.video.child_process import end_idle
 from praxino.video.decoder import check_source
 from praxino.video.reader import FileVideo, open_video
 def peak():
@@ -512,7 +514,7 @@ try:
 except VideoError as error:
     told = error.code
 print(told, peak() - base)
-_end_idle()
+end_idle()
 """
 
 
