@@ -7,7 +7,8 @@
 Every file that a run comes to is compared by its SHA-256: models, optimizer, random numbers,
 metrics, predictions; of the TensorBoard curves, every point. Half of the kills hit the main
 process only, half its whole group. `--saves` does the same to the pattern that most training
-code has, `torch.save` into the final file, for comparison. Leaves with 1 if anything differed.
+code has, `torch.save` into the final file, for comparison. Leaves with 1 if anything differed, was
+damaged, showed a traceback or lived on.
 """
 
 import argparse
@@ -41,6 +42,16 @@ from praxino.errors import EnvironmentFault
 
 training = importlib.import_module("praxino.train")  # the file, not the function of that name
 
+RESULTS = (
+    "best.safetensors",
+    "last.safetensors",
+    "metrics.jsonl",
+    "training_items.jsonl",
+    "items.jsonl",
+    "predictions.parquet",
+    "manifest.parquet",
+    "config.json",
+)
 PHASES = ("start", "step", "save", "validation", "evaluation")
 
 
@@ -83,9 +94,11 @@ def start(words: list[str], log: Path, phase: mmap.mmap, *, fresh: bool) -> int:
     if fresh:
         with log.open("ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-m", "praxino", *words], stderr=file, stdout=file,
+                [sys.executable, "-m", "praxino", *words],
+                stdout=file,
+                stderr=file,
                 start_new_session=True,
-            ).pid  # fmt: skip
+            ).pid
     pid = os.fork()
     if pid:
         return pid
@@ -156,10 +169,8 @@ def members(group: int) -> list[int]:
 def digest(run: Path) -> dict[str, str]:
     """SHA-256 of all that a run came to."""
     state = sorted((run / "state").glob("step-*[0-9]"))[-1]
-    files = [run / name for name in (
-        "best.safetensors", "last.safetensors", "metrics.jsonl", "training_items.jsonl",
-        "items.jsonl", "predictions.parquet", "manifest.parquet", "config.json",
-    )] + [state / f"{name}.safetensors" for name in ("model", "optimizer", "random")]  # fmt: skip
+    files = [run / name for name in RESULTS]
+    files += [state / f"{name}.safetensors" for name in ("model", "optimizer", "random")]
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     progress = json.loads((state / "state.json").read_text())["progress"]
     del progress["curves"]  # in how many files they are depends on how often it was stopped
@@ -183,7 +194,7 @@ def curves(run: Path) -> list[tuple[str, int, float]]:
 # --- the two experiments -------------------------------------------------------------------------
 
 
-def stop_and_resume(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+def stop_and_resume(options: argparse.Namespace, folder: Path) -> dict:
     """One run left alone, then `options.runs` that are stopped at random and resumed."""
     videos, number = folder / "videos", getattr(signal, f"SIG{options.signal}")
     make_videos(videos)
@@ -211,7 +222,8 @@ def stop_and_resume(options: argparse.Namespace, folder: Path) -> dict[str, obje
             again = stopped == 0 or rng.random() < 0.5
             code = wait(pid, rng.uniform(0, length) if again else 3600)
             if code is None:
-                where, asked = PHASES[phase[0]], time.monotonic()
+                where = "untold" if options.fresh else PHASES[phase[0]]
+                asked = time.monotonic()
                 whole_group = rng.random() < 0.5
                 (os.killpg if whole_group else os.kill)(pid, number)
                 code = wait(pid, 60)
@@ -239,15 +251,22 @@ def stop_and_resume(options: argparse.Namespace, folder: Path) -> dict[str, obje
     stray = [group for group in groups if members(group)]
     said = log.read_text(errors="replace")
     return {
-        "signal": options.signal, "runs": options.runs, "equal": equal, "steps": steps,
-        "stops": sum(stops.values()), "stops_by_phase": dict(stops), "exit_codes": dict(codes),
-        "slowest_exit_seconds": round(max(seconds), 2), "different": different,
-        "states_found_damaged": said.count("is damaged"), "tracebacks": said.count("Traceback"),
+        "signal": options.signal,
+        "runs": options.runs,
+        "equal": equal,
+        "steps": steps,
+        "stops": sum(stops.values()),
+        "stops_by_phase": dict(stops),
+        "exit_codes": dict(codes),
+        "slowest_exit_seconds": round(max(seconds), 2),
+        "different": different,
+        "states_found_damaged": said.count("is damaged"),
+        "tracebacks": said.count("Traceback"),
         "groups_that_live_on": len(stray),
-    }  # fmt: skip
+    }
 
 
-def kill_in_saves(kills: int, folder: Path, seed: int) -> dict[str, object]:
+def kill_in_saves(kills: int, folder: Path, seed: int) -> dict:
     """Kill loops that do nothing but save; count how often the newest checkpoint is unreadable."""
     rng, unreadable = random.Random(seed), Counter()
 
@@ -294,6 +313,20 @@ def kill_in_saves(kills: int, folder: Path, seed: int) -> dict[str, object]:
     return {"kills": kills, "newest_unreadable": {way: unreadable[way] for way in ways}}
 
 
+def problems(report: dict[str, dict]) -> list[str]:
+    """A line for each thing that no stop may lead to."""
+    lines = []
+    if "training" in report:
+        training = report["training"]
+        lines += [f"Not as if left alone: {line}" for line in training["different"]]
+        for name in ("states_found_damaged", "tracebacks", "groups_that_live_on"):
+            if training[name]:
+                lines.append(f"{name.replace('_', ' ')}: {training[name]}, expected 0.")
+    if "saves" in report and (times := report["saves"]["newest_unreadable"]["praxino"]):
+        lines.append(f"praxino's newest state was unreadable after {times} kills, expected 0.")
+    return lines
+
+
 def main() -> None:
     """Read the options, run, report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -308,7 +341,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="kill-training-"))
     folder.mkdir(parents=True, exist_ok=True)
-    report: dict[str, object] = {}
+    report: dict[str, dict] = {}
     if options.saves:
         report["saves"] = kill_in_saves(options.saves, folder, options.seed)
     if options.runs:
@@ -318,8 +351,10 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=2))
     if options.folder is None:
         shutil.rmtree(folder)
-    bad = options.runs and report["training"]["equal"] != options.runs
-    sys.exit(1 if bad else 0)
+    found = problems(report)
+    for line in found:
+        print(line, file=sys.stderr)
+    sys.exit(1 if found else 0)
 
 
 if __name__ == "__main__":

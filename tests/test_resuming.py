@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from praxino.train import Listener, train
 from praxino.training_state import World
 from praxino.video.augmentation import Augmentation
 
+KILLING = Path(__file__).parents[1] / "fuzz" / "kill_training.py"
 STOPPED_AFTER = 5  # steps: in the second epoch of three, of three steps each
 
 
@@ -100,9 +102,8 @@ def go_on(config: TrainConfig, run: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_killed_at_random_it_comes_to_the_same(tmp_path):
-    script = Path(__file__).parents[1] / "fuzz" / "kill_training.py"
     for options in (["--runs", "2", "--seed", "7"], ["--runs", "1", "--signal", "TERM"]):
-        command = [sys.executable, str(script), *options, "--epochs", "4", "--json", "found.json"]
+        command = [sys.executable, str(KILLING), *options, "--epochs", "4", "--json", "found.json"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         found = json.loads((tmp_path / "found.json").read_text())["training"]
@@ -114,11 +115,31 @@ def test_killed_at_random_it_comes_to_the_same(tmp_path):
 
 @pytest.mark.slow
 def test_a_kill_while_saving_leaves_a_readable_state(tmp_path):
-    script = Path(__file__).parents[1] / "fuzz" / "kill_training.py"
-    command = [sys.executable, str(script), "--saves", "4", "--json", "found.json"]
+    command = [sys.executable, str(KILLING), "--saves", "4", "--json", "found.json"]
     subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     found = json.loads((tmp_path / "found.json").read_text())["saves"]
     assert found["newest_unreadable"]["praxino"] == 0
+
+
+FOUND = {
+    "different": (["run-01: best.safetensors"], "Not as if left alone: run-01: best.safetensors"),
+    "states_found_damaged": (2, "states found damaged: 2, expected 0."),
+    "tracebacks": (1, "tracebacks: 1, expected 0."),
+    "groups_that_live_on": (1, "groups that live on: 1, expected 0."),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_killing_script_fails_for_whatever_it_finds(monkeypatch, name):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the script sets, and is put back
+    problems = runpy.run_path(str(KILLING))["problems"]
+    good = {"different": [], **dict.fromkeys(list(FOUND)[1:], 0)}
+    saves = {"newest_unreadable": {"praxino": 0}}
+    assert problems({"training": good, "saves": saves}) == problems({}) == []
+    found, line = FOUND[name]
+    assert problems({"training": {**good, name: found}}) == [line]
+    saves["newest_unreadable"]["praxino"] = 3
+    assert problems({"saves": saves})[0].endswith("unreadable after 3 kills, expected 0.")
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
