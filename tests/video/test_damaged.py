@@ -199,6 +199,40 @@ def test_where_lengths_do_not_lead_on(name: str, codec: str, part: str, tmp_path
     assert f"at byte {len(content)} there is no {part}" in behind or "the last 70 bytes" in behind
 
 
+def _box(name: bytes, content: bytes = b"") -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + name + content
+
+
+_FTYP = _box(b"ftyp", b"isom")
+_EBML = b"\x1a\x45\xdf\xa3\x84head\x18\x53\x80\x67"  # and the start of a segment
+_FLV = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
+_PACK = b"\x00\x00\x01\xba" + b"\x21" + bytes(7)  # of MPEG-1
+_GIF = b"GIF89a\x02\x00\x02\x00\x00\x00\x00"
+_OGG = b"OggS\x00\x06" + bytes(20) + b"\x01\x00"  # a page of one empty segment
+
+STRAY = {  # a file, the part that is missing, and where
+    "box of a length below 8": (_FTYP + b"\x00\x00\x00\x07moov", "box", 12),
+    "box without a name": (_FTYP + b"\x00\x00\x00\x08mo\x00v", "box", 12),
+    "unknown element of Matroska": (_EBML + b"\x85\xec\x80\x42\x86\x80", "cluster", 16),
+    "number of more than 8 bytes": (_EBML + b"\x84\xec\x80\x00\x00", "cluster", 16),
+    "tag of another kind": (_FLV + b"\x0a\x00\x00\x00" + bytes(11), "tag", 13),
+    "no start code": (_PACK + b"\x00\x00\x02\xe0", "packet", 12),
+    "start code of a picture": (_PACK + b"\x00\x00\x01\x00", "packet", 12),
+    "neither extension nor picture": (_GIF + b"?", "block", 13),
+    "page of another name": (_OGG + b"OggT" + bytes(24), "page", 28),
+}
+
+
+@pytest.mark.parametrize("name", STRAY)
+def test_where_a_part_should_begin_and_does_not(name: str) -> None:
+    content, part, place = STRAY[name]
+    said = f"at byte {place} there is no {part}, where the one before ends"
+    assert said in structure_problems(check_source(content))
+    # Up to there, all is in place.
+    stray = [p for p in structure_problems(check_source(content[:place])) if "there is no" in p]
+    assert stray == []
+
+
 def test_a_segment_that_is_longer_than_its_file(tmp_path: Path) -> None:
     content = write(tmp_path / "x.mkv")
     # Without its last element, which leaves no cut behind.

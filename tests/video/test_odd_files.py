@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from praxino.errors import VideoError
+from praxino.video.convert import Converter
 from praxino.video.reader import open_video
 
 BT709, BT601, BT2020 = 1, 6, 9  # as H.273 numbers the matrices
@@ -229,6 +230,38 @@ STREAMS = {  # name: streams in this order, first pts, problems
     "sound_starts_first.mp4": (("sound", "video"), 10, ()),
     "sound_starts_first.mkv": (("video", "sound"), 10, ()),
 }
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, av.ArgumentError])
+def test_a_picture_that_cannot_be_converted_is_damaged(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> av.VideoFrame:
+        raise error(22, "no such conversion")
+
+    path = write_grey(tmp_path / "x.mp4")
+    with open_video(path) as video:
+        monkeypatch.setattr(Converter, "_reformat", refuse)
+        match = r"is damaged: a frame of 64 x 48 pixels in yuv420p cannot be converted \(.*no such"
+        with pytest.raises(VideoError, match=match) as caught:
+            video.frames([0])
+        assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize("short_side", [None, 24])
+def test_a_picture_that_there_is_no_room_for_is_not_called_damaged(
+    short_side: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> av.VideoFrame:
+        raise MemoryError
+
+    with open_video(write_grey(tmp_path / "x.mp4"), short_side=short_side) as video:
+        monkeypatch.setattr(Converter, "_reformat", no_room)
+        with pytest.raises(
+            VideoError, match="its decoding needs more memory than it may"
+        ) as caught:
+            video.frames([0])
+        assert caught.value.code == "memory"
 
 
 @pytest.mark.parametrize("name", STREAMS)
