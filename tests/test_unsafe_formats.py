@@ -217,6 +217,7 @@ HANDED_ON = {
     "video.decoder.check_source(source)",
     "video.decoder.open_regular(path)",
     "video_report.report_video(path)",  # open_video, and a table
+    "checksums.file_hash(path)",  # of bytes, whatever they are
 }
 
 
