@@ -24,9 +24,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         EnvironmentFault: the disk is full, or the folder cannot be written to.
     """
     path = Path(path).resolve()  # a link stays a link; the file it names is replaced
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "not a regular file"
-        raise ValueError(f"Cannot write {path}: it is {kind}. Name another file.")
+    _check_place(path)
     with disk_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Short, because a name may already be as long as the system allows.
@@ -42,6 +40,28 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             fsync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out before hours of work whether `atomic_write` could write there.
+
+    Raises:
+        ValueError: as `atomic_write`.
+        EnvironmentFault: the folder cannot be written to, or cannot be made.
+    """
+    path = Path(path).resolve()
+    _check_place(path)
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise EnvironmentFault(
+            f"Cannot write {path}: {folder} cannot be written to. Name another folder."
+        )
+
+
+def _check_place(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise ValueError(f"Cannot write {path}: it is {kind}. Name another file.")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 
 from praxino import __version__
+from praxino.atomic import check_writable
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, VideoError
 from praxino.exits import complain_of_stop, in_one_line, leave, start
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 EXAMPLES = """Examples, on a folder with one folder of videos for each action:
 
   praxino train my_videos
-  praxino evaluate runs/my_videos --data my_videos
+  praxino evaluate runs/my_videos --data my_videos --split all
   praxino predict new.mp4 --model runs/my_videos
   praxino video new.mp4
 
@@ -67,7 +68,7 @@ app = App(
     help_format="plaintext",  # Markdown would cost a third of the start-up time
     suppress_keyboard_interrupt=False,
     console=out,
-    default_parameter=Parameter(converter=whole_numbers_only),
+    default_parameter=Parameter(converter=whole_numbers_only, negative_iterable=""),
 )
 data = App(name="data", help="Make labelled videos, or import those of a benchmark.", group=VIDEOS)
 app.command(data)
@@ -143,7 +144,7 @@ def predict(
     *,
     model: str,
     top: int = 5,
-    clips: int = 10,
+    clips: int | None = None,
     every: float | None = None,
     save: Path | None = None,
     json_: Annotated[Output | None, Parameter(name="--json")] = None,
@@ -159,10 +160,11 @@ def predict(
         videos: files, folders or glob patterns.
         model: a run folder or checkpoint.
         top: how many actions to show.
-        clips: the answer is the mean over this many clips, evenly spread.
+        clips: the answer is the mean over this many clips, evenly spread; 10 unless given.
         every: look at the whole video instead, a clip every so many seconds; memory stays flat.
         save: write the video with its scores drawn on it (.mp4), or a timeline (.png); a folder
-            takes an .mp4 for each video.
+            takes an .mp4 for each video. Scores follow time, so this looks at a clip every second,
+            unless --clips or --every says otherwise.
         json_: write everything as JSON; - is standard output.
         csv: write video, label and score; - is standard output.
         ledger: write one line per video: ok, partial, failed or skipped.
@@ -177,13 +179,19 @@ def predict(
 
     if top < 1:
         raise ValueError(f"--top must be at least 1, got {top}.")
+    if clips is not None and every is not None:
+        raise ValueError(
+            "--clips and --every are two ways of looking at a video. Give one of them."
+        )
+    if not model:
+        raise ValueError("--model is empty. Name a run folder or a checkpoint.")
     paths = list(_expand(videos, find_videos))
     targets = _targets(save, paths)
+    _check_outputs([*targets.values()], [json_, csv, ledger], paths)
     network = load_model(model)
     record = Ledger()
     results: list[Recognition] = []
-    # Drawn scores follow time, so saving needs the whole video looked at.
-    if every is None and save is not None:
+    if save is not None and every is None and clips is None:
         every = 1.0
     # What is asked for on standard output must be alone there.
     console = err if "-" in (str(json_), str(csv)) else out
@@ -193,7 +201,7 @@ def predict(
                 result = recognise(
                     path,
                     network,
-                    clips=clips,
+                    clips=10 if clips is None else clips,
                     every_seconds=every,
                     device=device,
                     backend=backend,
@@ -236,6 +244,26 @@ def _skip_the_rest(record: Ledger, paths: list[Path]) -> None:
     for path in paths:
         if str(path) not in record.entries:
             record.skipped(str(path), "not_reached", "the job was stopped before it")
+
+
+def _check_outputs(drawn: list[Path], tables: list[Path | None], inputs: list[Path]) -> None:
+    """Refuse to write what cannot be written, or over a video, before any work is done.
+
+    Raises:
+        ValueError: an output is one of the inputs, or a table would take a video's place.
+        EnvironmentFault: a folder cannot be written to.
+    """
+    from praxino.datasets.folder import VIDEO_SUFFIXES
+
+    sources = {path.resolve() for path in inputs}
+    files = [path for path in tables if path is not None and str(path) != "-"]
+    for path in (*drawn, *files):
+        if path.resolve() in sources:
+            raise ValueError(f"{path} is one of the videos to be read. Write to another place.")
+        check_writable(path)
+    for path in files:
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise ValueError(f"{path} would be a table named like a video. Call it .json or .csv.")
 
 
 def _targets(save: Path | None, paths: list[Path]) -> dict[Path, Path]:
@@ -282,8 +310,9 @@ def _expand(patterns: list[str], find_videos: Callable[[Path], list[Path]]) -> I
             found = [path]  # a name with brackets in it is still a name
         else:
             found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
-        if not found:
+        if not found and len(patterns) == 1:
             raise ValueError(f"No video in {pattern!r}.")
+        found = found or [path]  # one item of several, which fails by itself
         for one in found:
             if one not in seen:
                 seen.add(one)
@@ -316,6 +345,7 @@ def video(
     from praxino.video_report import HEADINGS, failed_dict, failed_row, page, report_video, row
 
     paths = list(_expand(files, find_videos))
+    _check_outputs([], [json_, ledger], paths)
     record, found, several = Ledger(), [], len(paths) > 1
     told = str(json_) != "-"  # what is asked for on standard output must be alone there
     if several and told:
@@ -430,7 +460,7 @@ def _training_program(command: str, base: "TrainConfig") -> App:
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
         console=out,
-        default_parameter=Parameter(converter=whole_numbers_only),
+        default_parameter=Parameter(converter=whole_numbers_only, negative_iterable=""),
     )
     program.default(train)
     return program
@@ -440,6 +470,8 @@ def _train(config: "TrainConfig", run: Path, resume: bool) -> int:
     from praxino.train import train as run_training
     from praxino.training_state import has_state
 
+    if run.exists() and not run.is_dir():
+        raise ValueError(f"--run {run} is a file. Name a folder, new or of a run.")
     runs_is_new = not run.parent.exists()
 
     with training_progress() as listener:

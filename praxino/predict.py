@@ -71,8 +71,10 @@ def predict(
     model.to(where).eval()
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}.")
-    if every_seconds is not None and every_seconds <= 0:
-        raise ValueError(f"every_seconds must be above 0, got {every_seconds}.")
+    if every_seconds is not None and not 0.001 <= every_seconds < float("inf"):
+        raise ValueError(
+            f"every_seconds must be at least 0.001 s and not endless, got {every_seconds}."
+        )
     rate = 25.0 if frames_per_second is None else frames_per_second
     if not 0 < rate < float("inf"):
         raise ValueError(f"frames_per_second must be above 0, got {frames_per_second}.")

@@ -160,7 +160,7 @@ class TrainConfig:
         batch_size: clips in a step; None: 8 on a CPU, 32 on a GPU.
         seed: of the order, the clips, the augmentations and the first weights.
         mixed_precision: `auto` is bf16 on a GPU that has it and float32 elsewhere.
-        save_every_seconds: how much work a power cut may cost.
+        save_every_seconds: seconds of work that a power cut may cost.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

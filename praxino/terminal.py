@@ -14,6 +14,7 @@ from rich.text import Text
 from praxino.atomic import write_text
 from praxino.errors import EXIT_SOME_ITEMS_FAILED
 from praxino.ledger import Ledger
+from praxino.shortened import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,13 +44,13 @@ out, err = _console(), _console(stderr=True)
 
 
 def say(console: Console, line: str) -> None:
-    """Print a line as it is, however long."""
-    console.print(line, soft_wrap=True, highlight=False)
+    """Print a line, however long; what a file's name holds cannot end it or steer the terminal."""
+    console.print(printable(line), soft_wrap=True, highlight=False)
 
 
 def complain(message: str, code: int) -> int:
     """Print a message on standard error as one line, and give back the exit code."""
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     print(f"praxino: {line}", file=sys.stderr)
     return code
 
@@ -69,7 +70,7 @@ def print_top(console: Console, result: "Recognition", top: int) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right")
     for name, score in result.top(top):
-        table.add_row(f"{score:.1%}", name, Text("█" * round(score * 30), style="blue"))
+        table.add_row(f"{score:.1%}", printable(name), Text("█" * round(score * 30), style="blue"))
     console.print(table)
 
 

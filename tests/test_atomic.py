@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from praxino.atomic import atomic_write, write_text
+from praxino.atomic import atomic_write, check_writable, write_text
 from praxino.errors import EnvironmentFault
 
 
@@ -80,3 +80,13 @@ def test_the_longest_name_and_names_that_are_no_text(tmp_path):
     write_text(tmp_path / ("n" * 251 + ".txt"), "x")
     write_text(tmp_path / "odd.txt", "name \udcff")
     assert (tmp_path / "odd.txt").read_text() == "name \\udcff"
+
+
+def test_whether_a_place_can_be_written_to_is_known_before(tmp_path):
+    check_writable(tmp_path / "new" / "folders" / "a.txt")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"Cannot write .*: it is a folder\. Name another file\."):
+        check_writable(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EnvironmentFault, match=r"file cannot be written to\. Name another"):
+        check_writable(tmp_path / "file" / "a.txt")

@@ -1,9 +1,11 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -136,7 +138,7 @@ def test_saving_says_what_it_can(trained_run, two_actions, tmp_path, capsys):
     assert run(["predict", both[0], model, "--device=quantum"]) == 2
     assert "There is no device 'quantum'" in capsys.readouterr().err
     assert run(["predict", both[0], model, "--every=0"]) == 2
-    assert "every_seconds must be above 0, got 0" in capsys.readouterr().err
+    assert "every_seconds must be at least 0.001 s and not endless, got" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     assert run(["predict", both[0], model, f"--save={tmp_path / 'new'}"]) == 0
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["0.mp4"]
@@ -264,3 +266,80 @@ def test_recipes_of_the_repository_can_be_read(pytestconfig):
         assert names, path
         for name in names:
             assert load_recipe(f"{path}:{name}").epochs > 0
+
+
+# --- outputs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--save", "a.mp4"],
+            r"^praxino: a.mp4 is one of the videos to be read\. Write to",
+        ),
+        (["--save", "."], r"^praxino: a.mp4 is one of the videos to be read\."),
+        (["--csv", "a.mp4"], r"^praxino: a.mp4 is one of the videos to be read\."),
+        (
+            ["--ledger", "b.avi"],
+            r"^praxino: b.avi would be a table named like a video\. Call it",
+        ),
+        (["--json", "folder"], r"^praxino: Cannot write .*folder: it is a folder\. Name another"),
+        (
+            ["--clips=3", "--every=1"],
+            r"^praxino: --clips and --every are two ways of looking",
+        ),
+        (["--every=nan"], r"every_seconds must be at least 0\.001 s and not endless, got nan"),
+        (["--every=1e-9"], r"every_seconds must be at least 0\.001 s and not endless, got 1e-09"),
+        (["--model="], r"^praxino: --model is empty\. Name a run folder or a checkpoint\."),
+    ],
+)
+def test_what_predict_refuses_before_any_work(
+    trained_run, two_actions, tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(two_actions / "darker" / "0.mp4", "a.mp4")
+    Path("folder").mkdir()
+    before = Path("a.mp4").read_bytes()
+    model = [] if "--model=" in options else [f"--model={trained_run}"]
+    assert run(["predict", "a.mp4", *model, *options]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert Path("a.mp4").read_bytes() == before
+    assert sorted(os.listdir()) == ["a.mp4", "folder"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(
+    trained_run, two_actions, monkeypatch, capsys
+):
+    video = str(two_actions / "darker" / "0.mp4")
+    options = [f"--model={trained_run}", "--csv=/proc/1/out.csv"]
+    assert run(["predict", video, *options]) == 3
+    said = capsys.readouterr()
+    assert "Cannot write /proc/1/out.csv: /proc/1 cannot be written to. Name another" in said.err
+    assert not said.out
+
+
+def test_one_empty_folder_among_several_is_one_failed_item(
+    trained_run, two_actions, tmp_path, capsys
+):
+    (tmp_path / "empty").mkdir()
+    video = str(two_actions / "darker" / "0.mp4")
+    inputs = [video, str(tmp_path / "empty"), str(tmp_path / "none*.mp4")]
+    assert run(["predict", *inputs, f"--model={trained_run}", "--clips=1"]) == 1
+    assert "3 videos: 1 ok, 2 failed" in capsys.readouterr().out
+
+
+def test_a_name_cannot_steer_the_terminal(trained_run, two_actions, tmp_path, capsys):
+    video = tmp_path / "new\nline\x1b[31m.mp4"
+    shutil.copy(two_actions / "darker" / "0.mp4", video)
+    assert run(["predict", str(video), f"--model={trained_run}", "--clips=1"]) == 0
+    assert run(["video", str(video)]) == 0
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert said.out.count("new\\nline\\x1b[31m.mp4") == 2
+
+
+def test_a_run_folder_that_is_a_file(two_actions, tmp_path, capsys):
+    (tmp_path / "run").write_text("x")
+    assert run(["train", str(two_actions), f"--run={tmp_path / 'run'}"]) == 2
+    assert "is a file. Name a folder, new or of a run." in capsys.readouterr().err

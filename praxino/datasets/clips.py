@@ -22,6 +22,8 @@ from praxino.video.clip_spec import ClipSpec
 from praxino.video.decoding import Decoding
 from praxino.video.reader import Video, open_video
 
+WHOLE_ENOUGH = 0.9  # the share of a video's frames that must be there to train on it
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -100,6 +102,13 @@ class TrainingClips(Dataset[Clip]):
                 start, end = row.start_seconds or 0.0, video.end_seconds
                 end = end if row.end_seconds is None else min(end, row.end_seconds)
                 short = missing_frames(video)
+            if short is not None and short[0] < WHOLE_ENOUGH * short[1]:
+                raise VideoError(
+                    row.video,
+                    f"holds {short[0]} of {short[1]} frames; training takes no video of which less "
+                    f"than {WHOLE_ENOUGH:.0%} are there. Copy it again, or leave it out.",
+                    code="short",
+                )
         except VideoError as error:
             return Clip(index, None, self.labels[index], error)
         flip = bool(rng.random() < self.augmentation.flip_probability)

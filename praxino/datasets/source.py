@@ -30,4 +30,6 @@ def open_source(source: str | Path, *, root: str | Path | None = None) -> Manife
 def root_of(source: str | Path, root: str | Path | None = None) -> Path:
     """The folder that the video paths of `open_source(source, root=root)` start from."""
     path = Path(source)
-    return path if path.is_dir() else Path(root) if root is not None else path.parent
+    if path.suffix not in (".csv", ".parquet") or path.is_dir():
+        return path  # a folder, whether it is still there or not
+    return Path(root) if root is not None else path.parent

@@ -305,7 +305,8 @@ def cut_video(tmp_path) -> Path:
     return path
 
 
-def test_a_file_that_holds_fewer_frames_than_it_promises(cut_video, first_example):
+def test_a_file_that_holds_fewer_frames_than_it_promises(cut_video, first_example, monkeypatch):
+    monkeypatch.setattr("praxino.datasets.clips.WHOLE_ENOUGH", 0.5)
     example = first_example(manifest_of(cut_video), SPREAD)
     assert pixels_of(example) is not None
     with av.open(str(cut_video)) as container:
@@ -429,3 +430,20 @@ def test_mirrored_crops_give_what_the_crops_of_the_mirrored_video_give(sides):
     left, right = score_videos(model, sides, clips=1, crops=10, workers=0, device="cpu").views
     # Mirrored, the top left crop is the top right one.
     np.testing.assert_allclose(left[0, [5, 6, 7, 8, 9]], right[0, :5][:, [2, 1, 0]], atol=0.02)
+
+
+def test_half_a_video_is_not_trained_on(numbered_video, monkeypatch):
+    manifest = manifest_of(numbered_video, (None, None))
+    monkeypatch.setattr("praxino.datasets.clips.missing_frames", lambda video: (53, 60))
+    clip = training(manifest)[0, 0, 0]
+    assert clip.clip is None
+    assert (clip.error.code, clip.error.message[:22]) == ("short", "holds 53 of 60 frames;")
+    monkeypatch.setattr("praxino.datasets.clips.missing_frames", lambda video: (54, 60))
+    assert training(manifest)[0, 0, 0].short == (54, 60)
+
+
+def test_a_video_that_is_cut_is_too_short_to_train_on(cut_video):
+    clip = training(manifest_of(cut_video))[0, 0, 0]
+    assert clip.error.code == "short"
+    with pytest.raises(VideoError, match=r"less than 90% are there\. Copy it again, or leave it"):
+        raise clip.error

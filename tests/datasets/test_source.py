@@ -89,3 +89,9 @@ def test_an_empty_name_is_not_the_folder_one_is_in(folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(ValueError, match=rf"^'' does not exist{WHAT_TO_GIVE}"):
         open_source("")
+
+
+def test_where_videos_start_from_is_known_when_they_are_gone(tmp_path):
+    assert root_of(tmp_path / "gone") == tmp_path / "gone"
+    assert root_of(tmp_path / "gone.csv") == tmp_path
+    assert root_of(tmp_path / "gone.csv", tmp_path / "videos") == tmp_path / "videos"
