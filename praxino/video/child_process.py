@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class ChildProcess:
                 f"Untrusted videos need Linux or macOS, not {sys.platform}. "
                 "Decode them in a virtual machine with one."
             )
-        self._limits, self._let_go_of = limits, False
+        self._limits, self._let_go_of, self.is_disowned = limits, False, False
         self._control, theirs = socket.socketpair()
         self._fork: socket.socket | None = None
         self._videos = 0  # that the present fork has been given
@@ -111,6 +112,7 @@ class ChildProcess:
                 lines = complaints.read().decode(errors="replace").strip().splitlines()
                 why = lines[-1] if lines else f"not ready in {_START_SECONDS:.0f} s"
                 raise _no_start(why)
+        _started.add(self)
         self._open = {door for place, door in enumerate(DOORS) if open_doors >> place & 1}
         if sys.platform == "linux" and {"no_files", "no_network"} <= self._open:
             self.kill()
@@ -212,6 +214,7 @@ class ChildProcess:
 
     def disown(self) -> None:
         """Leave it to the process that started it; for a fork of that one."""
+        self.is_disowned = True
         self._process.returncode = 0  # else Popen warns of, and waits for, a child that is not its
         self._let_go()
 
@@ -250,6 +253,7 @@ def nameless_file(content: bytes = b"") -> int:
 
 _idle: dict[Limits, list[ChildProcess]] = {}
 _lock = threading.Lock()  # of the dict and its lists
+_started: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
 
 
 def take(limits: Limits) -> ChildProcess:
@@ -278,13 +282,15 @@ def _all_idle() -> list[ChildProcess]:
     return processes
 
 
-def _disown_idle() -> None:
+def _disown_all() -> None:
+    # Those in use, too: as long as a fork held their sockets, they would outlive their parent.
     global _lock
     _lock = threading.Lock()  # the old one may have been held by a thread that is not in the fork
-    for process in _all_idle():
+    _idle.clear()
+    for process in list(_started):
         process.disown()
 
 
 atexit.register(end_idle)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_idle)
+    os.register_at_fork(after_in_child=_disown_all)

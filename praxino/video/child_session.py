@@ -246,6 +246,10 @@ class Session:
             raise ValueError(f"{self.name} is closed. Read it inside its with block.")
         if self._error is not None:
             raise self._error
+        if self._process.is_disowned:
+            raise ValueError(
+                f"{self.name} was opened before this process was forked. Open it here."
+            )
         if self._busy:
             raise ValueError(f"{self.name}: a read of it was interrupted. Open it again.")
 

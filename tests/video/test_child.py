@@ -871,6 +871,29 @@ def test_a_fork_while_another_thread_takes_a_process() -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def test_a_fork_leaves_an_open_video_to_its_parent(numbered_video: Path, none_idle: None) -> None:
+    with opened(numbered_video) as video:
+        process = video._session._process
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                with pytest.raises(
+                    ValueError, match=r"was opened before this process was forked\."
+                ):
+                    len(video)
+                assert process._control.fileno() == -1  # else it would outlive its parent
+                video.close()
+                with opened(numbered_video) as own:
+                    assert len(own) == 60
+                child_process.end_idle()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert len(video) == 60
+
+
 def test_a_child_outlives_the_thread_that_started_it(numbered_video: Path, none_idle: None) -> None:
     videos: list[Video] = []
     thread = threading.Thread(target=lambda: videos.append(opened(numbered_video)))
@@ -900,11 +923,15 @@ def test_a_decoder_that_computes_for_ever_ends_with_the_processes_above(
         between = int(parent.stdout.readline())
         (fork,) = map(int, Path(f"/proc/{between}/task/{between}/children").read_text().split())
         time.sleep(0.5)  # until it computes
-        assert is_alive(fork)
-        os.kill(parent.pid if who == "the parent" else between, signal.SIGKILL)
-        wait_for_the_end_of(fork)
-        wait_for_the_end_of(between)
-        parent.kill()
+        try:
+            assert is_alive(fork)
+            os.kill(parent.pid if who == "the parent" else between, signal.SIGKILL)
+            wait_for_the_end_of(fork)
+            wait_for_the_end_of(between)
+        finally:
+            parent.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(between, signal.SIGKILL)
 
 
 def test_processes_end_with_their_parent(numbered_video: Path) -> None:
