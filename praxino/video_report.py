@@ -11,7 +11,8 @@ from praxino.errors import VideoError
 from praxino.ledger import Ledger
 from praxino.video.decoding import Backend
 from praxino.video.frame_table import DAMAGE_WITHOUT_COUNT
-from praxino.video.reader import VideoInfo, open_video
+from praxino.video.reader import open_video
+from praxino.video.video import VideoInfo
 
 
 @dataclass(frozen=True)

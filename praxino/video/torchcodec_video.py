@@ -32,7 +32,7 @@ from praxino.errors import EnvironmentFault, VideoError
 from praxino.video.convert import Converter, check_size
 from praxino.video.decoder import CODECS, Decoder, Source, nothing_decodes
 from praxino.video.frame_table import FrameTable, scan
-from praxino.video.reader import Frame, Video
+from praxino.video.video import Frame, Video
 
 if TYPE_CHECKING:
     from torchcodec.decoders import Demuxer, RawFrame, VideoStream
