@@ -346,7 +346,7 @@ def video(
 
     paths = list(_expand(files, find_videos))
     _check_outputs([], [json_, ledger], paths)
-    record, found, several = Ledger(), [], len(paths) > 1
+    record, found, several, whole = Ledger(), [], len(paths) > 1, 0
     told = str(json_) != "-"  # what is asked for on standard output must be alone there
     if several and told:
         say(out, HEADINGS)
@@ -365,8 +365,10 @@ def video(
                 else:
                     report.record(record)
                     found.append(report.to_dict())
+                    whole += not report.damaged
                     if told:
-                        say(out, row(report) if several else "\n".join(page(report)))
+                        for line in [row(report)] if several else page(report):
+                            say(out, line)
                 if progress is not None:
                     progress(number + 1, len(paths))
     finally:  # what is done is kept, whatever has stopped the rest
@@ -377,7 +379,7 @@ def video(
             record.write(ledger)
     if several and told:
         print_counts(record)
-    return EXIT_OK if record.counts["ok"] == len(paths) else EXIT_SOME_ITEMS_FAILED
+    return EXIT_OK if whole == len(paths) else EXIT_SOME_ITEMS_FAILED
 
 
 # --- train ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from praxino.atomic import disk_faults
+from praxino.errors import EnvironmentFault
 
 if sys.platform != "win32":
     import fcntl
@@ -17,6 +18,7 @@ if sys.platform != "win32":
 LOCK = "run.lock"
 
 # What a file system that keeps no locks answers: some network and user-space ones do not.
+_TRIES = 1000  # each after somebody else has just removed the file
 _KEEPS_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _mine: set[Path] = set()  # the system's lock does not tell two threads of one process apart
 
@@ -60,7 +62,7 @@ def run_lock(run: Path) -> Iterator[str | None]:
 
 def _open_locked(path: Path, run: Path) -> tuple[int, str | None]:
     """The open lock file, ours alone and with our name in it."""
-    while True:
+    for _ in range(_TRIES):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink():  # what it names may be nobody's to write to, or not be there
             raise ValueError(f"{path} is a link, and must be a file of its own. Remove it.")
@@ -81,6 +83,10 @@ def _open_locked(path: Path, run: Path) -> tuple[int, str | None]:
             os.close(handle)
             raise
         return handle, unlocked
+    raise EnvironmentFault(
+        f"No lock could be made in {run} in {_TRIES} tries: files do not stay there. Name another "
+        f"run folder."
+    )
 
 
 def _lock(handle: int, run: Path) -> str | None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -187,3 +188,12 @@ def test_of_two_that_start_together_one_wins(tmp_path):
         found = re.search(r"in use by process (\d+) on", lost)
         assert found is not None, lost
         assert int(found[1]) in pids
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="/proc keeps no files")
+def test_a_folder_in_which_no_file_stays(tmp_path):
+    with (
+        pytest.raises(EnvironmentFault, match=r"^No lock could be made in /proc in 1000 tries: fi"),
+        run_lock(Path("/proc")),
+    ):
+        pass

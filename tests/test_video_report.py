@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from fractions import Fraction
 
@@ -161,3 +162,14 @@ def test_the_labs_videos_read_completely(lab_data):
         assert report_video(path).verdict == "reads completely"
     odd = report_video(lab_data / "ut-interaction" / "segmented_set1" / "14_3_1.avi")
     assert "168 of 168 decode; the header's count, 170, is wrong" in "\n".join(page(odd))
+
+
+def test_damage_without_a_count_is_no_success(numbered_video, monkeypatch, capsys):
+    problems = ("2 packets are marked as corrupt or cut short",)
+    whole = report_video(numbered_video)
+    hurt = dataclasses.replace(whole, info=dataclasses.replace(whole.info, problems=problems))
+    monkeypatch.setattr("praxino.video_report.report_video", lambda path, **options: hurt)
+    assert run(["video", str(numbered_video)]) == 1
+    assert capsys.readouterr().out.endswith(
+        "damaged, though the 60 frames that were found decode\n"
+    )
