@@ -112,6 +112,18 @@ def _fault(url: str, reason: object) -> EnvironmentFault:
 class _NoLessSafe(request.HTTPRedirectHandler):
     """Follows a server to http and https only, and never from https to http."""
 
+    def http_error_302(
+        self, req: request.Request, fp: Any, code: int, msg: str, headers: Any
+    ) -> Any:
+        """Follow, and let go of the answer where there is no following."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except BaseException:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(
         self, req: request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> request.Request | None:
