@@ -768,7 +768,8 @@ def doctor(
         if told:
             say(out, line)
     if told:
-        say(out, f"\n{verdict(findings)}")
+        say(out, "")
+        say(out, verdict(findings))
     if json_ is not None:
         write(json_, json.dumps(as_dict(findings), indent=2, ensure_ascii=False))
     return exit_code(findings)

@@ -121,3 +121,9 @@ def test_a_decoder_that_does_not_work_is_found(monkeypatch):
     monkeypatch.setattr("praxino.video.reader.open_video", broken)
     finding = doctor._round_trip("Video")
     assert (finding.state, finding.value) == ("broken", "fails: broken")
+
+
+def test_the_verdict_stands_alone_on_the_last_line(findings, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "examine", lambda: iter(findings))
+    assert run(["doctor"]) == exit_code(findings)
+    assert capsys.readouterr().out.splitlines()[-2:] == ["", verdict(findings)]
