@@ -110,6 +110,7 @@ class WatchedLoader(Generic[Example]):
         self._name, self._stall_seconds = name, stall_seconds
         self._posts = _shared_posts(workers)
         self._processes: list[BaseProcess] = []
+        self._alarm: Any = None  # what answered SIGCHLD before
         self._loader: DataLoader[Example | _Failed] | None = DataLoader(
             _Posting(examples, self._posts),
             num_workers=workers,
@@ -166,13 +167,16 @@ class WatchedLoader(Generic[Example]):
         Torch would raise in the middle of whatever the main process is doing when a worker dies.
         Here a death is noticed when its batch does not come: between two steps.
         """
-        alarm = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+        alarm = signal.getsignal(signal.SIGCHLD) if _may_set_alarms() else None
         before = set(multiprocessing.active_children())
         with signals_wait():
             batches = iter(loader)
         self._processes += set(multiprocessing.active_children()) - before
-        if alarm is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGCHLD, alarm)
+        if alarm is not None:
+            # An earlier `DataLoader` of the same process may have left it on.
+            torchs = getattr(alarm, "__module__", None) == "torch.utils.data._utils.signal_handling"
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL if torchs else alarm)
+            self._alarm = self._alarm or alarm
         return batches
 
     def _raise_if_dead(self, error: Exception) -> None:
@@ -236,6 +240,12 @@ class WatchedLoader(Generic[Example]):
             with suppress(ValueError):
                 process.join(timeout=5)
         self._loader = None
+        if self._alarm is not None and _may_set_alarms():
+            signal.signal(signal.SIGCHLD, self._alarm)
+
+
+def _may_set_alarms() -> bool:
+    return hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
 
 
 def _shared_posts(workers: int) -> _Posts:

@@ -268,3 +268,22 @@ def test_starting_processes_draws_nothing_from_the_generator_of_dropout():
     torch.manual_seed(3)
     read_all(watched(Examples(), workers=1))
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_the_alarm_that_another_loader_left_on_stays_off_for_ours():
+    """Torch's would raise while the processes are being ended, or in the middle of a step."""
+    before = signal.getsignal(signal.SIGCHLD)
+    signal_handling = torch.utils.data._utils.signal_handling
+
+    def alarm(number, frame):
+        raise RuntimeError("DataLoader worker is killed by signal: Killed.")
+
+    alarm.__module__ = signal_handling.__name__
+    signal.signal(signal.SIGCHLD, alarm)
+    try:
+        for _ in range(3):
+            with watched(Examples()) as batches:
+                assert next(iter(batches)) == 0
+        assert signal.getsignal(signal.SIGCHLD) is alarm
+    finally:
+        signal.signal(signal.SIGCHLD, before)

@@ -819,5 +819,6 @@ def test_opening_and_failing_leaves_nothing_behind(small: Path, tmp_path: Path) 
     read(opens)
     after = held()
     print(f"{opens} opens: memory {(after[2] - before[2]) / 1e6:+.1f} MB")
-    assert after[:2] == before[:2]
+    assert after[0] == before[0]
+    assert after[1] <= before[1]  # threads of other tests may end meanwhile
     assert after[2] - before[2] < 20e6
