@@ -4,6 +4,7 @@ import ctypes
 import dataclasses
 import multiprocessing
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -114,7 +115,7 @@ class WatchedLoader(Generic[Example]):
         self._loader: DataLoader[Example | _Failed] | None = DataLoader(
             _Posting(examples, self._posts),
             num_workers=workers,
-            worker_init_fn=_leave_signals_to_the_loop,
+            worker_init_fn=_begin,
             # Not how long a batch may take, but how often to look why there is none.
             timeout=min(_LOOK_EVERY_SECONDS, stall_seconds) if workers else 0,
             # Its own generator: starting workers must not draw from the one that dropout uses.
@@ -274,7 +275,22 @@ def _row(key: Any) -> int:
     return int(key[-1] if isinstance(key, tuple) else key)
 
 
-def _leave_signals_to_the_loop(worker: int) -> None:
+def _begin(worker: int) -> None:
+    """What a loader process does first."""
+    _leave_signals_to_the_loop()
+    sys.excepthook = _say_nothing_of_a_lost_peer
+
+
+def _say_nothing_of_a_lost_peer(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    # Python's thread that hands tensors over prints a traceback when the main process has ended in
+    # the middle of taking one, which is how any stopped run may end.
+    if not issubclass(kind, OSError | EOFError):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _leave_signals_to_the_loop() -> None:
     """Signals to the whole group reach workers too, which must not die of them.
 
     The loop finishes its step, saves, and ends them; they also end when it is gone.

@@ -22,7 +22,7 @@ from praxino.datasets.clips import (
     single_labels,
 )
 from praxino.datasets.manifest import Manifest, Row
-from praxino.datasets.workers import _leave_signals_to_the_loop
+from praxino.datasets.workers import _begin, _leave_signals_to_the_loop
 from praxino.errors import VideoError
 from praxino.evaluate import score_videos
 from praxino.stop_signals import NAMES
@@ -125,7 +125,7 @@ def test_the_workers_of_a_loader_make_the_same_clips(numbered_video):
             batch_sampler=BatchSampler(order, 2, drop_last=True),
             num_workers=workers,
             collate_fn=list,
-            worker_init_fn=_leave_signals_to_the_loop,
+            worker_init_fn=_begin,
         )
         return [example.clip for examples in loader for example in examples]
 
@@ -138,7 +138,7 @@ def test_workers_do_not_die_of_ctrl_c():
     numbers = [getattr(signal, name) for name in NAMES]
     before = [signal.getsignal(number) for number in numbers]
     try:
-        _leave_signals_to_the_loop(0)
+        _leave_signals_to_the_loop()
         for number in numbers:
             signal.raise_signal(number)
     finally:

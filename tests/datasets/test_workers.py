@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from praxino.datasets.workers import LoaderFault, WatchedLoader
+from praxino.datasets.workers import LoaderFault, WatchedLoader, _say_nothing_of_a_lost_peer
 from praxino.errors import EnvironmentFault, raised_by_praxino
 from praxino.video.decoding import Decoding
 
@@ -227,7 +227,7 @@ def test_a_mistake_in_a_process_keeps_its_traceback():
 SMALL_SHM = """
 import torch
 from torch.utils.data import Dataset
-from praxino.datasets.workers import LoaderFault, WatchedLoader
+from praxino.datasets.workers import LoaderFault, WatchedLoader, _say_nothing_of_a_lost_peer
 from praxino.errors import EnvironmentFault, raised_by_praxino
 from praxino.video.decoding import Decoding
 
@@ -287,3 +287,9 @@ def test_the_alarm_that_another_loader_left_on_stays_off_for_ours():
         assert signal.getsignal(signal.SIGCHLD) is alarm
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.parametrize(("error", "told"), [(ConnectionResetError(), 0), (ValueError("ours"), 1)])
+def test_a_process_says_nothing_when_its_peer_has_ended(error, told, capsys):
+    _say_nothing_of_a_lost_peer(type(error), error, None)
+    assert capsys.readouterr().err.count("ours") == told
