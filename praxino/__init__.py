@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from praxino.checkpoint import load_model as load_model
     from praxino.datasets.manifest import Manifest as Manifest
     from praxino.datasets.pointlight import render_pointlight as render_pointlight
     from praxino.errors import VideoError as VideoError
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from praxino.train import train as train
     from praxino.video.clip_spec import ClipSpec as ClipSpec
     from praxino.video.reader import open_video as open_video
+    from praxino.weights.checkpoint import load_model as load_model
 
 # Where each public name lives.
 _HOME = {
@@ -39,7 +39,7 @@ _HOME = {
     "evaluate": "praxino.evaluate",
     "layer_table": "praxino.layer_table",
     "list_models": "praxino.models",
-    "load_model": "praxino.checkpoint",
+    "load_model": "praxino.weights.checkpoint",
     "open_video": "praxino.video.reader",
     "predict": "praxino.predict",
     "render_pointlight": "praxino.datasets.pointlight",

@@ -1,5 +1,5 @@
 """`python -m praxino` is the `praxino` command."""
 
-from praxino.startup import main
+from praxino.command.startup import main
 
 main()

@@ -9,7 +9,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from praxino.checkpoint import LAST
 from praxino.datasets.manifest import Manifest
 from praxino.datasets.pointlight import (
     CLASSES,
@@ -27,6 +26,7 @@ from praxino.train import Epoch, Listener, train
 from praxino.video.augmentation import Augmentation
 from praxino.video.reader import open_video
 from praxino.video.writer import write_video
+from praxino.weights.checkpoint import LAST
 
 MODELS = {"small_2d": "frames one by one", "small_3d": "16 frames together"}
 VIDEOS_PER_CLASS: dict[Variant, int] = {"motion": 60, "appearance": 20}

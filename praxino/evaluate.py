@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from praxino.checked_json import checked, read_json
-from praxino.checkpoint import find_checkpoint, load_model, weights_hash
 from praxino.datasets.clips import TestViews, Views, example_name
 from praxino.datasets.manifest import Manifest
 from praxino.datasets.source import open_source
@@ -27,6 +26,7 @@ from praxino.results import EVALUATED, Evaluation
 from praxino.video.clip_spec import ClipSpec
 from praxino.video.decoding import Backend, Decoding
 from praxino.video.transforms import FlipPairs
+from praxino.weights.checkpoint import find_checkpoint, load_model, weights_hash
 
 CROPS = (1, 3, 10)
 LARGEST_RESULT = 100_000_000  # bytes of a result.json: a thousand classes have a million confusions

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from praxino.checkpoint import load_model
 from praxino.datasets.clips import missing_frames, sampling_errors
 from praxino.devices import choose_device
 from praxino.evaluate import classify, spec_of
@@ -18,6 +17,7 @@ from praxino.video import sampling, transforms
 from praxino.video.clip_spec import ClipSpec
 from praxino.video.decoding import Backend, Decoding
 from praxino.video.reader import ArrayVideo, Video, open_video
+from praxino.weights.checkpoint import load_model
 
 # A stream has no end to spread frames over. A model that wants them spread is given windows as long
 # as the spans that it was trained on, or of this many seconds if its checkpoint does not say.

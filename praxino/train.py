@@ -25,10 +25,8 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler
 
-from praxino import __version__, checkpoint, resuming, training_state
+from praxino import __version__
 from praxino.atomic import remove_parts, write_text
-from praxino.checkpoint import BEST, LAST, Card
-from praxino.curves import Curves, cut_back
 from praxino.datasets.clips import Clip, EpochOrder, TrainingClips, example_name
 from praxino.datasets.manifest import Manifest
 from praxino.datasets.source import open_source, root_of
@@ -42,11 +40,15 @@ from praxino.ledger import Ledger
 from praxino.models import create_model, published_weights
 from praxino.recipe import ClipConfig, TrainConfig
 from praxino.report import write_report
-from praxino.run_lock import run_lock
+from praxino.runs import resuming, training_state
+from praxino.runs.curves import Curves, cut_back
+from praxino.runs.run_lock import run_lock
+from praxino.runs.training_state import Epoch, Progress, World
 from praxino.stop_signals import StopSignals, stop_signals
-from praxino.training_state import Epoch, Progress, World
 from praxino.video.clip_spec import ClipSpec
 from praxino.video.decoding import Decoding
+from praxino.weights import checkpoint
+from praxino.weights.checkpoint import BEST, LAST, Card
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from praxino import exits, video_report
-from praxino.cli import run
+from praxino.command import exits, video_report
+from praxino.command.cli import run
 from praxino.errors import EnvironmentFault, Stopped, VideoError
 
 PRAXINO = f"{sys.executable} -m praxino"

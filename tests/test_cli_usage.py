@@ -9,8 +9,8 @@ import typing
 
 import pytest
 
-from praxino.cli import arguments_by_command, run
-from praxino.usage import _choices, _parts
+from praxino.command.cli import arguments_by_command, run
+from praxino.command.usage import _choices, _parts
 
 COMMANDS = arguments_by_command()
 

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from praxino import demo
-from praxino.checkpoint import load_model
+from praxino.weights.checkpoint import load_model
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from praxino.cli import _parse_training, app
+from praxino.command.cli import _parse_training, app
 from praxino.recipe import TrainConfig, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]

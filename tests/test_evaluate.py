@@ -6,7 +6,6 @@ import pyarrow.parquet as pq
 import pytest
 from torch import nn
 
-from praxino.checkpoint import load_model
 from praxino.datasets.folder import read_folder
 from praxino.datasets.manifest import Manifest, Row
 from praxino.errors import EnvironmentFault
@@ -16,6 +15,7 @@ from praxino.models import create_model
 from praxino.recipe import DataConfig, TrainConfig
 from praxino.train import train
 from praxino.video import torchcodec_video
+from praxino.weights.checkpoint import load_model
 
 OPTIONS = {"clips": 2, "crops": 1, "workers": 0, "device": "cpu"}
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from praxino.checkpoint import load_model
 from praxino.errors import VideoError
 from praxino.models import create_model
 from praxino.predict import predict
 from praxino.video.reader import open_video
+from praxino.weights.checkpoint import load_model
 
 REAL_CLIPS = (
     "arm_wrestling_kinetics.mp4",

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from praxino import checkpoint
 from praxino.datasets.folder import read_folder
 from praxino.errors import VideoError
 from praxino.models import create_model
@@ -16,6 +15,7 @@ from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, Tra
 from praxino.train import Listener, _clip_spec, _schedule, freeze, train
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
+from praxino.weights import checkpoint
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from praxino import cli
+from praxino.command import cli
 from praxino.datasets import clips
 from praxino.datasets.workers import LoaderFault
 from praxino.errors import EXIT_ENVIRONMENT, EnvironmentFault, Stopped
 from praxino.ledger import Ledger
 from praxino.recipe import DataConfig, ModelConfig, TrainConfig
+from praxino.runs.training_state import load_state
 from praxino.train import Listener, train
-from praxino.training_state import load_state
 from praxino.video.augmentation import Augmentation
 
 training = sys.modules[train.__module__]

@@ -10,15 +10,15 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from praxino.checkpoint import load_model
 from praxino.datasets.clips import Clip
 from praxino.datasets.folder import read_folder
 from praxino.datasets.manifest import Manifest, Row
 from praxino.errors import Stopped, VideoError
 from praxino.recipe import DataConfig, ModelConfig, TrainConfig
+from praxino.runs.training_state import has_state
 from praxino.train import Listener, _batch, _ledger, _splits, freeze, train
-from praxino.training_state import has_state
 from praxino.video.augmentation import Augmentation
+from praxino.weights.checkpoint import load_model
 
 
 @pytest.fixture

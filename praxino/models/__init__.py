@@ -51,7 +51,9 @@ from praxino.models.single_frame import (
 from praxino.models.slow_fusion import slow_fusion
 from praxino.models.small_3d import small_2d, small_3d
 from praxino.models.toy_columns import toy_3d, toy_early_fusion, toy_late_fusion
-from praxino.weights import State, Weights, differences, fetch, load_strict, read_state
+from praxino.weights.fitting import State, differences, load_strict
+from praxino.weights.published import Weights, fetch
+from praxino.weights.reading import read_state
 
 __all__ = [
     "MODELS",

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from praxino.did_you_mean import did_you_mean
 from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
-from praxino.weights import State, Weights, rename
+from praxino.weights.fitting import State, rename
+from praxino.weights.published import Weights
 
 # In torchvision's networks the children with these names come after the last map.
 _AFTER_THE_MAP = ("avgpool", "flatten", "dropout", "classifier", "fc", "head", "heads")

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
 from praxino.video.clip_spec import ClipSpec
-from praxino.weights import State, Weights, rename
+from praxino.weights.fitting import State, rename
+from praxino.weights.published import Weights
 
 # Of Sports-1M's frames, in 0..255; the released networks only subtract it.
 MEAN, STD = (104 / 255, 117 / 255, 128 / 255), (1 / 255, 1 / 255, 1 / 255)

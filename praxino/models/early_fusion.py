@@ -22,7 +22,7 @@ from praxino.models.backbone_2d import (
     from_torchvision,
 )
 from praxino.models.clip_shape import check_clip
-from praxino.weights import State
+from praxino.weights.fitting import State
 
 
 class EarlyFusion(nn.Module):

@@ -21,7 +21,7 @@ from praxino.models.backbone_2d import (
     from_torchvision,
 )
 from praxino.models.clip_shape import check_clip
-from praxino.weights import State
+from praxino.weights.fitting import State
 
 Pool = Literal["average", "max", "sum"]
 POOLS: dict[Pool, Callable[[Tensor], Tensor]] = {  # (B, T, D) -> (B, D), in no order of the frames

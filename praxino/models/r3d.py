@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
-from praxino.weights import State, Weights, rename
+from praxino.weights.fitting import State, rename
+from praxino.weights.published import Weights
 
 
 class ConvNorm(nn.Sequential):

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from praxino.layer_table import count_parameters, layer_table
 from praxino.models import MODELS, create_model, list_models
 from praxino.video.clip_spec import ClipSpec
-from praxino.weights import load_strict
+from praxino.weights.fitting import load_strict
 
 ON_2D = {"frames": 2, "size": 32}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from praxino.layer_table import count_parameters, layer_table, multiply_adds
 from praxino.models import convert_state_dict, create_model
-from praxino.weights import State
+from praxino.weights.fitting import State
 
 # name, options, parameters, and where the number stands
 PUBLISHED = [

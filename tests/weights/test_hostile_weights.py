@@ -19,12 +19,13 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import nn
 
-from praxino.checkpoint import Card, load_model, read_card, save_model, weights_hash
 from praxino.errors import EnvironmentFault
 from praxino.models import MODELS, create_model, load_weights
-from praxino.safetensors_header import DTYPES, LARGEST_HEADER, load_tensors, read_header
 from praxino.video.clip_spec import ClipSpec
-from praxino.weights import differences, load_strict, read_state
+from praxino.weights.checkpoint import Card, load_model, read_card, save_model, weights_hash
+from praxino.weights.fitting import differences, load_strict
+from praxino.weights.reading import read_state
+from praxino.weights.safetensors_header import DTYPES, LARGEST_HEADER, load_tensors, read_header
 
 
 def framed(header: bytes, data: bytes = b"", length: int | None = None) -> bytes:
@@ -427,8 +428,8 @@ def test_differences_can_be_found_without_numbers() -> None:
 
 CONFINED = """
 import ctypes, os, resource, shutil, socket, subprocess, sys
-from praxino.weights import _confine
-_confine(1000)
+from praxino.weights.unpickling import confine
+confine(1000)
 attempts = {
     "connect": lambda: socket.create_connection(("127.0.0.1", 9)),
     "look up": lambda: socket.getaddrinfo("localhost", 80),
@@ -497,7 +498,7 @@ class Opens:
 
 HOLE = """
 import sys, torch
-from praxino import weights
+from praxino.weights import weights
 real = torch.load
 torch.load = lambda *a, **k: real(*a, **(k | {"weights_only": False}))  # as if it had a hole
 try:
@@ -597,6 +598,6 @@ def test_a_reader_that_takes_too_long_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
-    monkeypatch.setattr("praxino.weights.CHILD_SECONDS", 0.01)
+    monkeypatch.setattr("praxino.weights.reading.CHILD_SECONDS", 0.01)
     with pytest.raises(ValueError, match=r"a\.pth cannot be .*: it takes longer than 0 s\.$"):
         read_state(tmp_path / "a.pth")

@@ -11,12 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 from praxino.atomic import write_text
-from praxino.checkpoint import LAST
+from praxino.weights.checkpoint import LAST
 from praxino.checksums import SUMS, changed_files, write_sums
 from praxino.datasets.manifest import Manifest, Row
 from praxino.datasets.source import open_source
 from praxino.recipe import TrainConfig, from_json, to_json
-from praxino.training_state import World, has_state
+from praxino.runs.training_state import World, has_state
 
 CONFIG, MANIFEST = "config.json", "manifest.parquet"
 SIZES = "video_sizes.json"  # bytes of each video; null where there was none

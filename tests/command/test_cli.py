@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from praxino.cli import run
+from praxino.command.cli import run
 from praxino.datasets.manifest import Manifest
 from praxino.recipe import load_recipe
 
@@ -206,7 +206,7 @@ def test_flags_change_single_settings_of_a_recipe(tmp_path, monkeypatch, capsys)
         seen.update(config=config, run=run)
         return 0
 
-    monkeypatch.setattr("praxino.cli._train", pretend)
+    monkeypatch.setattr("praxino.command.cli._train", pretend)
     assert run(["train", "mine.py:mine", "--optim.lr", "0.05", "--model.options.frames", "8"]) == 0
     config = seen["config"]
     assert (config.epochs, config.optim.lr, config.optim.momentum) == (7, 0.05, 0.3)
@@ -220,7 +220,7 @@ def test_flags_change_single_settings_of_a_recipe(tmp_path, monkeypatch, capsys)
 
 
 def test_models_prints_the_lectures_columns(capsys, monkeypatch):
-    monkeypatch.setattr("praxino.cli.out", Console(width=200))
+    monkeypatch.setattr("praxino.command.cli.out", Console(width=200))
     assert run(["models", "toy_late_fusion"]) == 0
     said = capsys.readouterr().out
     for cell in ("12×20×64×64", "1×3×3", "24×20×16×16", "1×14×14", "24×1×1×1", "20×64×64"):

@@ -389,7 +389,7 @@ def _folders() -> Iterator[Finding]:
 
 
 def _cache() -> Path:
-    from praxino.weights import cache_folder
+    from praxino.weights.published import cache_folder
 
     return cache_folder()
 

@@ -15,7 +15,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # whoever started us may have said so
             signal.signal(number, end_at_once)
-    from praxino.cli import main as run_command_line
+    from praxino.command.cli import main as run_command_line
 
     run_command_line()
 

@@ -19,11 +19,8 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 
 from praxino import __version__
 from praxino.atomic import check_writable
-from praxino.did_you_mean import did_you_mean
-from praxino.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, VideoError
-from praxino.exits import complain_of_stop, in_one_line, leave, start
-from praxino.ledger import Ledger
-from praxino.terminal import (
+from praxino.command.exits import complain_of_stop, in_one_line, leave, start
+from praxino.command.terminal import (
     bar_of,
     complain,
     err,
@@ -35,16 +32,19 @@ from praxino.terminal import (
     training_progress,
     write,
 )
-from praxino.usage import (
+from praxino.command.usage import (
     file_or_standard_output,
     in_words,
     refuse_long_dashes,
     whole_numbers_only,
 )
+from praxino.did_you_mean import did_you_mean
+from praxino.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, VideoError
+from praxino.ledger import Ledger
 from praxino.video.decoding import Backend
 
 if TYPE_CHECKING:
-    from praxino.doctor import Finding
+    from praxino.command.doctor import Finding
     from praxino.recipe import TrainConfig
 
 EXAMPLES = """Examples, on a folder with one folder of videos for each action:
@@ -172,10 +172,10 @@ def predict(
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
     """
-    from praxino.checkpoint import load_model
     from praxino.datasets.folder import find_videos
     from praxino.predict import predict as recognise
     from praxino.results import Recognition, table_csv
+    from praxino.weights.checkpoint import load_model
 
     if top < 1:
         raise ValueError(f"--top must be at least 1, got {top}.")
@@ -341,8 +341,15 @@ def video(
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
     """
+    from praxino.command.video_report import (
+        HEADINGS,
+        failed_dict,
+        failed_row,
+        page,
+        report_video,
+        row,
+    )
     from praxino.datasets.folder import find_videos
-    from praxino.video_report import HEADINGS, failed_dict, failed_row, page, report_video, row
 
     paths = list(_expand(files, find_videos))
     _check_outputs([], [json_, ledger], paths)
@@ -469,8 +476,8 @@ def _training_program(command: str, base: "TrainConfig") -> App:
 
 
 def _train(config: "TrainConfig", run: Path, resume: bool) -> int:
+    from praxino.runs.training_state import has_state
     from praxino.train import train as run_training
-    from praxino.training_state import has_state
 
     if run.exists() and not run.is_dir():
         raise ValueError(f"--run {run} is a file. Name a folder, new or of a run.")
@@ -754,7 +761,7 @@ def doctor(
     Args:
         json_: write everything as JSON; - is standard output.
     """
-    from praxino.doctor import as_dict, examine, exit_code, lines, verdict
+    from praxino.command.doctor import as_dict, examine, exit_code, lines, verdict
 
     findings = []
     told = str(json_) != "-"  # what is asked for on standard output must be alone there

@@ -7,7 +7,7 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from praxino.curves import Curves, cut_back
+from praxino.runs.curves import Curves, cut_back
 from praxino.errors import EnvironmentFault
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from praxino import doctor
-from praxino.cli import run
-from praxino.doctor import Finding, examine, exit_code, lines, verdict
+from praxino.command import doctor
+from praxino.command.cli import run
+from praxino.command.doctor import Finding, examine, exit_code, lines, verdict
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from praxino import checkpoint
-from praxino.checkpoint import (
+from praxino.errors import EnvironmentFault
+from praxino.models import create_model
+from praxino.video.clip_spec import ClipSpec
+from praxino.weights import checkpoint
+from praxino.weights.checkpoint import (
     BEST,
     LAST,
     Card,
@@ -20,9 +23,6 @@ from praxino.checkpoint import (
     save_model,
     weights_hash,
 )
-from praxino.errors import EnvironmentFault
-from praxino.models import create_model
-from praxino.video.clip_spec import ClipSpec
 
 OPTIONS = {"frames": 8, "size": 32}
 CARD = Card(

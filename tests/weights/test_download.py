@@ -19,10 +19,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from praxino import download as module
-from praxino import weights
 from praxino.errors import EnvironmentFault
-from praxino.weights import Weights, cache_folder, fetch
+from praxino.weights import download as module
+from praxino.weights import weights
+from praxino.weights.published import Weights, cache_folder, fetch
 
 TENSORS = {"conv.weight": torch.arange(6000.0).reshape(2, 3000), "conv.count": torch.tensor(3)}
 GOOD = save(TENSORS)
@@ -445,8 +445,8 @@ def test_a_full_disk_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) ->
 FETCH = """
 import sys
 from pathlib import Path
-from praxino import download
-from praxino.weights import Weights, fetch
+from praxino.weights import download
+from praxino.weights.published import Weights, fetch
 print(fetch(Weights(sys.argv[1], sys.argv[2], "Nothing", 2, "none", megabytes=0.03)))
 """
 

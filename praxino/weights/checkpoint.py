@@ -21,10 +21,10 @@ from praxino.checked_json import checked, parse_json
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EnvironmentFault
 from praxino.models import MODELS, create_model, option_types
-from praxino.safetensors_header import load_tensors, read_header
 from praxino.shortened import printable, shortened
 from praxino.video.clip_spec import ClipSpec
-from praxino.weights import State, check_fit, load_strict
+from praxino.weights.fitting import State, check_fit, load_strict
+from praxino.weights.safetensors_header import load_tensors, read_header
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from praxino import weights as module
-from praxino.weights import load_strict, read_state, rename
+from praxino.weights import weights as module
+from praxino.weights.fitting import load_strict, rename
+from praxino.weights.reading import read_state
 
 
 def pickled(value: object) -> bytes:

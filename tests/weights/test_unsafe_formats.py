@@ -16,9 +16,8 @@ import pytest
 import torch
 
 import praxino
-from praxino import cli
 from praxino.checked_json import read_json
-from praxino.checkpoint import find_checkpoint, load_model, read_card
+from praxino.command import cli
 from praxino.datasets import READERS
 from praxino.datasets.folder import read_folder
 from praxino.datasets.manifest import Manifest
@@ -31,10 +30,11 @@ from praxino.models import create_model, load_weights
 from praxino.predict import predict
 from praxino.recipe import load_recipe, read_config
 from praxino.report import write_report
-from praxino.safetensors_header import load_tensors, read_header
 from praxino.train import train
 from praxino.video.reader import open_video
-from praxino.weights import PICKLED, read_state
+from praxino.weights.checkpoint import find_checkpoint, load_model, read_card
+from praxino.weights.reading import PICKLED, read_state
+from praxino.weights.safetensors_header import load_tensors, read_header
 
 
 class Burglar:

@@ -6,10 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from praxino.cli import run
+from praxino.command.cli import run
+from praxino.command.video_report import page, report_video, row
 from praxino.errors import VideoError
 from praxino.video.decoder import Decoder
-from praxino.video_report import page, report_video, row
 
 
 def cut(path, to, share):
@@ -168,7 +168,7 @@ def test_damage_without_a_count_is_no_success(numbered_video, monkeypatch, capsy
     problems = ("2 packets are marked as corrupt or cut short",)
     whole = report_video(numbered_video)
     hurt = dataclasses.replace(whole, info=dataclasses.replace(whole.info, problems=problems))
-    monkeypatch.setattr("praxino.video_report.report_video", lambda path, **options: hurt)
+    monkeypatch.setattr("praxino.command.video_report.report_video", lambda path, **options: hurt)
     assert run(["video", str(numbered_video)]) == 1
     assert capsys.readouterr().out.endswith(
         "damaged, though the 60 frames that were found decode\n"

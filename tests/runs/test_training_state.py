@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import praxino
-from praxino import checkpoint
+from praxino.weights import checkpoint
 from praxino.checksums import SUMS, write_sums
 from praxino.errors import EnvironmentFault
-from praxino.training_state import (
+from praxino.runs.training_state import (
     Epoch,
     OtherFormat,
     Progress,

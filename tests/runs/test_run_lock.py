@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from praxino import run_lock as module
+from praxino.runs import run_lock as module
 from praxino.errors import EnvironmentFault
-from praxino.run_lock import LOCK, run_lock
+from praxino.runs.run_lock import LOCK, run_lock
 
 HOLD = (
-    "import sys, time\nfrom praxino.run_lock import run_lock\n"
+    "import sys, time\nfrom praxino.runs.run_lock import run_lock\n"
     "with run_lock(__import__('pathlib').Path(sys.argv[1])):\n"
     "    print('held', flush=True)\n    time.sleep(60)\n"
 )
 
 # Each waits for the same moment, tries, and keeps what it got until the others have tried.
 RACE = (
-    "import sys, time\nfrom pathlib import Path\nfrom praxino.run_lock import run_lock\n"
+    "import sys, time\nfrom pathlib import Path\nfrom praxino.runs.run_lock import run_lock\n"
     "for race in range(20):\n"
     "    run = Path(sys.argv[1]) / str(race)\n"
     "    while time.time() < float(sys.argv[2]) + race * 0.25: pass\n"

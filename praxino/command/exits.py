@@ -16,6 +16,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TextIO
 
+from praxino.command.startup import end_at_once
+from praxino.command.terminal import complain
 from praxino.errors import (
     EXIT_ENVIRONMENT,
     EXIT_INTERNAL,
@@ -29,10 +31,8 @@ from praxino.errors import (
     VideoError,
     raised_by_praxino,
 )
-from praxino.startup import end_at_once
-from praxino.terminal import complain
 
-BEGINNINGS = [str(PACKAGE / name) for name in ("cli.py", "doctor.py")]
+BEGINNINGS = [str(PACKAGE / name) for name in ("command/cli.py", "command/doctor.py")]
 
 
 def start() -> None:

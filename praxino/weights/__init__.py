@@ -1,0 +1,1 @@
+"""Weights: published ones found and checked, foreign ones converted, ours saved and loaded."""
