@@ -18,7 +18,7 @@ import av
 
 PREDICT = """
 import resource, sys, time
-from praxino.cli import run
+from praxino.command.cli import run
 started = time.perf_counter()
 code = run(sys.argv[1:])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes
@@ -49,8 +49,8 @@ def repeat(clip: str, target: Path, minutes: float) -> int:
 def untrained(folder: Path) -> Path:
     import torch
 
-    from praxino.checkpoint import Card, save_model
     from praxino.models import create_model
+    from praxino.weights.checkpoint import Card, save_model
 
     torch.manual_seed(0)
     model = create_model("small_3d", num_classes=3)

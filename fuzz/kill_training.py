@@ -37,7 +37,7 @@ import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch import nn
 
-from praxino import cli, training_state
+from praxino.command import cli, training_state
 from praxino.errors import EnvironmentFault
 
 training = importlib.import_module("praxino.train")  # the file, not the function of that name

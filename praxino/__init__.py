@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from praxino.errors import VideoError as VideoError
     from praxino.evaluate import evaluate as evaluate
     from praxino.layer_table import layer_table as layer_table
+    from praxino.models import convert_state_dict as convert_state_dict
     from praxino.models import create_model as create_model
     from praxino.models import list_models as list_models
     from praxino.predict import predict as predict
@@ -35,6 +36,7 @@ _HOME = {
     "Recognition": "praxino.results",
     "TrainConfig": "praxino.recipe",
     "VideoError": "praxino.errors",
+    "convert_state_dict": "praxino.models",
     "create_model": "praxino.models",
     "evaluate": "praxino.evaluate",
     "layer_table": "praxino.layer_table",

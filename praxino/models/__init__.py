@@ -1,16 +1,17 @@
-"""The table of all models, and how to find, build and load them.
+"""How to find, build and load models.
 
-Each model is a function; the table gives it a name for the command line and for checkpoints.
+Each model is a function in its paper's file, and can be had from here: `praxino.models.c3d()`. The
+table (`table.py`) gives it a name for the command line and for checkpoints.
 """
 
 import contextlib
 import dataclasses
 import fnmatch
+import functools
 import inspect
 import logging
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,150 +19,23 @@ from torch import nn
 
 from praxino.checked_json import checked
 from praxino.did_you_mean import did_you_mean
-from praxino.models.backbone_2d import LAYOUTS as FRAME_LAYOUTS
 from praxino.models.backbone_2d import imagenet_weights
-from praxino.models.c3d import LAYOUTS as C3D_LAYOUTS
-from praxino.models.c3d import WEIGHTS as C3D_WEIGHTS
-from praxino.models.c3d import c3d
-from praxino.models.early_fusion import LAYOUTS as EARLY_FUSION_LAYOUTS
-from praxino.models.early_fusion import (
-    early_fusion,
-    early_fusion_mobilenet_v2,
-    early_fusion_resnet18,
-)
-from praxino.models.frame_difference import frame_difference
-from praxino.models.late_fusion import LAYOUTS_FC as LATE_FUSION_FC_LAYOUTS
-from praxino.models.late_fusion import LAYOUTS_POOL as LATE_FUSION_POOL_LAYOUTS
-from praxino.models.late_fusion import (
-    late_fusion_fc,
-    late_fusion_fc_mobilenet_v2,
-    late_fusion_fc_resnet18,
-    late_fusion_pool,
-    late_fusion_pool_mobilenet_v2,
-    late_fusion_pool_resnet18,
-)
-from praxino.models.r3d import LAYOUTS as R3D_LAYOUTS
-from praxino.models.r3d import WEIGHTS as R3D_18_WEIGHTS
-from praxino.models.r3d import r3d_18
-from praxino.models.single_frame import (
-    single_frame,
-    single_frame_mobilenet_v2,
-    single_frame_resnet18,
-)
-from praxino.models.slow_fusion import slow_fusion
-from praxino.models.small_3d import small_2d, small_3d
-from praxino.models.toy_columns import toy_3d, toy_early_fusion, toy_late_fusion
+from praxino.models.c3d import *
+from praxino.models.early_fusion import *
+from praxino.models.frame_difference import *
+from praxino.models.late_fusion import *
+from praxino.models.r3d import *
+from praxino.models.row import Layout, ModelRow
+from praxino.models.single_frame import *
+from praxino.models.slow_fusion import *
+from praxino.models.small_3d import *
+from praxino.models.table import MODELS
+from praxino.models.toy_columns import *
 from praxino.weights.fitting import State, differences, load_strict
 from praxino.weights.published import Weights, fetch
 from praxino.weights.reading import read_state
 
-__all__ = [
-    "MODELS",
-    "ModelRow",
-    "c3d",
-    "convert_state_dict",
-    "create_model",
-    "early_fusion",
-    "early_fusion_mobilenet_v2",
-    "early_fusion_resnet18",
-    "frame_difference",
-    "late_fusion_fc",
-    "late_fusion_fc_mobilenet_v2",
-    "late_fusion_fc_resnet18",
-    "late_fusion_pool",
-    "late_fusion_pool_mobilenet_v2",
-    "late_fusion_pool_resnet18",
-    "list_models",
-    "load_weights",
-    "option_types",
-    "options_of",
-    "published_weights",
-    "r3d_18",
-    "single_frame",
-    "single_frame_mobilenet_v2",
-    "single_frame_resnet18",
-    "slow_fusion",
-    "small_2d",
-    "small_3d",
-    "toy_3d",
-    "toy_early_fusion",
-    "toy_late_fusion",
-]
-
 log = logging.getLogger("praxino")
-
-Layout = Callable[[State, nn.Module], State]
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """One line of the table of models.
-
-    Args:
-        build: the function; its arguments are `num_classes` and the model's options.
-        paper: where the architecture was published.
-        year: of the paper.
-        inputs: the streams it takes, in the order of `forward`'s arguments.
-        weights: published weights by name.
-        backbone: the 2D network it stands on, unless its option `backbone` names another; that
-            network's published ImageNet weights fit.
-        layouts: functions that turn another toolkit's names into ours, by toolkit.
-    """
-
-    build: Callable[..., nn.Module]
-    paper: str
-    year: int
-    inputs: tuple[str, ...] = ("rgb",)
-    weights: Mapping[str, Weights] = field(default_factory=dict)
-    backbone: str | None = None
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
-
-
-_KARPATHY = "Karpathy et al., Large-scale Video Classification with CNNs, CVPR 2014"
-_TSN = "after Wang et al., Temporal Segment Networks, ECCV 2016"
-_C3D = "Tran et al., Learning Spatiotemporal Features with 3D Convolutional Networks, ICCV 2015"
-_R3D = "Tran et al., A Closer Look at Spatiotemporal Convolutions, CVPR 2018"
-_JI = "after Ji et al., 3D CNNs for Human Action Recognition, TPAMI 2013"
-_TOY = "Johnson, EECS 498 lecture 18: Videos, 2020"
-
-
-def _on_2d(
-    build: Callable[..., nn.Module], layouts: Mapping[str, Layout], backbone: str
-) -> ModelRow:
-    return ModelRow(build, _KARPATHY, 2014, backbone=backbone, layouts=layouts)
-
-
-MODELS: dict[str, ModelRow] = {
-    "c3d": ModelRow(c3d, _C3D, 2015, weights=C3D_WEIGHTS, layouts=C3D_LAYOUTS),
-    "early_fusion": _on_2d(early_fusion, EARLY_FUSION_LAYOUTS, "resnet18"),
-    "early_fusion_mobilenet_v2": _on_2d(
-        early_fusion_mobilenet_v2, EARLY_FUSION_LAYOUTS, "mobilenet_v2"
-    ),
-    "early_fusion_resnet18": _on_2d(early_fusion_resnet18, EARLY_FUSION_LAYOUTS, "resnet18"),
-    "frame_difference": ModelRow(
-        frame_difference, _TSN, 2016, backbone="mobilenet_v2", layouts=FRAME_LAYOUTS
-    ),
-    "late_fusion_fc": _on_2d(late_fusion_fc, LATE_FUSION_FC_LAYOUTS, "resnet18"),
-    "late_fusion_fc_mobilenet_v2": _on_2d(
-        late_fusion_fc_mobilenet_v2, LATE_FUSION_FC_LAYOUTS, "mobilenet_v2"
-    ),
-    "late_fusion_fc_resnet18": _on_2d(late_fusion_fc_resnet18, LATE_FUSION_FC_LAYOUTS, "resnet18"),
-    "late_fusion_pool": _on_2d(late_fusion_pool, LATE_FUSION_POOL_LAYOUTS, "resnet18"),
-    "late_fusion_pool_mobilenet_v2": _on_2d(
-        late_fusion_pool_mobilenet_v2, FRAME_LAYOUTS, "mobilenet_v2"
-    ),
-    "late_fusion_pool_resnet18": _on_2d(late_fusion_pool_resnet18, FRAME_LAYOUTS, "resnet18"),
-    "r3d_18": ModelRow(r3d_18, _R3D, 2018, weights=R3D_18_WEIGHTS, layouts=R3D_LAYOUTS),
-    "single_frame": _on_2d(single_frame, FRAME_LAYOUTS, "resnet18"),
-    "single_frame_mobilenet_v2": _on_2d(single_frame_mobilenet_v2, FRAME_LAYOUTS, "mobilenet_v2"),
-    "single_frame_resnet18": _on_2d(single_frame_resnet18, FRAME_LAYOUTS, "resnet18"),
-    "slow_fusion": ModelRow(slow_fusion, _KARPATHY, 2014),
-    "small_2d": ModelRow(small_2d, _JI, 2013),
-    "small_3d": ModelRow(small_3d, _JI, 2013),
-    "toy_3d": ModelRow(toy_3d, _TOY, 2020),
-    "toy_early_fusion": ModelRow(toy_early_fusion, _TOY, 2020),
-    "toy_late_fusion": ModelRow(toy_late_fusion, _TOY, 2020),
-}
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -280,24 +154,46 @@ def _layout_of(state: State, name: str, model: nn.Module) -> str | None:
     return min(candidates, key=lambda layout: len(differences(model, candidates[layout])))
 
 
-def convert_state_dict(state: State, *, source: str, name: str, model: nn.Module) -> State:
-    """Rename another toolkit's weights to ours.
+def convert_state_dict(state: State, *, source: str, model: nn.Module) -> State:
+    """Rename (and reshape where need be) another toolkit's weights to ours.
 
     Args:
         state: tensors by name, as that toolkit saves them.
-        source: the toolkit, one of `MODELS[name].layouts`.
-        name: the model's name in the table.
-        model: built by `create_model(name)`.
+        source: the toolkit, one of `layouts_of(model)`.
+        model: one of this package's models, with as many classes as the weights.
+
+    Returns:
+        What `model.load_state_dict` takes, strictly.
 
     Raises:
-        ValueError: the model has no layout of that name.
+        ValueError: no model of this package, or it has no layout of that name.
     """
-    layouts = _row(name).layouts
+    layouts = layouts_of(model)
     if source not in layouts:
         raise ValueError(
-            f"{name} cannot read weights of {source!r}.{did_you_mean(source, layouts)}"
+            f"{type(model).__name__} cannot read weights of {source!r}."
+            f"{did_you_mean(source, layouts)}"
         )
     return layouts[source](state, model)
+
+
+def layouts_of(model: nn.Module) -> Mapping[str, Layout]:
+    """Whose weights a model can read: functions from their names to ours, by toolkit.
+
+    Raises:
+        ValueError: no model of this package.
+    """
+    kind = type(model)
+    if kind not in _layouts_by_class():
+        raise ValueError(
+            f"{kind.__name__} is no model of praxino.models, so no other toolkit's names are known."
+        )
+    return _layouts_by_class()[kind]
+
+
+@functools.cache
+def _layouts_by_class() -> dict[type, Mapping[str, Layout]]:
+    return {typing.get_type_hints(row.build)["return"]: row.layouts for row in MODELS.values()}
 
 
 def published_weights(name: str, **options: Any) -> Mapping[str, Weights]:

@@ -11,9 +11,12 @@ released weights need (8192 inputs to fc6).
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
+
+__all__ = ["c3d"]
 
 # Of Sports-1M's frames, in 0..255; the released networks only subtract it.
 MEAN, STD = (104 / 255, 117 / 255, 128 / 255), (1 / 255, 1 / 255, 1 / 255)
@@ -126,3 +129,8 @@ def from_caffe_port(state: State, model: nn.Module) -> State:
 
 
 LAYOUTS = {"mmaction2": from_mmaction2, "caffe_port": from_caffe_port}
+
+PAPER = "Tran et al., Learning Spatiotemporal Features with 3D Convolutional Networks, ICCV 2015"
+MODELS = {
+    "c3d": ModelRow(c3d, PAPER, 2015, "3d", weights=WEIGHTS, layouts=LAYOUTS),
+}

@@ -22,7 +22,10 @@ from praxino.models.backbone_2d import (
     from_torchvision,
 )
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
 from praxino.weights.fitting import State
+
+__all__ = ["early_fusion", "early_fusion_mobilenet_v2", "early_fusion_resnet18"]
 
 
 class EarlyFusion(nn.Module):
@@ -98,3 +101,16 @@ def from_torchvision_inflated(state: State, model: nn.Module) -> State:
 
 
 LAYOUTS = {"torchvision": from_torchvision_inflated}
+
+PAPER = "Karpathy et al., Large-scale Video Classification with CNNs, CVPR 2014"
+MODELS = {
+    "early_fusion": ModelRow(
+        early_fusion, PAPER, 2014, "fusion", backbone="resnet18", layouts=LAYOUTS
+    ),
+    "early_fusion_mobilenet_v2": ModelRow(
+        early_fusion_mobilenet_v2, PAPER, 2014, "fusion", backbone="mobilenet_v2", layouts=LAYOUTS
+    ),
+    "early_fusion_resnet18": ModelRow(
+        early_fusion_resnet18, PAPER, 2014, "fusion", backbone="resnet18", layouts=LAYOUTS
+    ),
+}

@@ -18,8 +18,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from praxino.models.backbone_2d import Backbone2d, FrameOptions, frame_clip_spec
+from praxino.models.backbone_2d import LAYOUTS, Backbone2d, FrameOptions, frame_clip_spec
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
+
+__all__ = ["frame_difference"]
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 PER_PICTURE = 3  # differences
@@ -104,3 +107,11 @@ def frame_difference(
         **options: see `FrameOptions`; 25 frames and `symmetric` unless given.
     """
     return FrameDifference(num_classes, backbone=backbone, gain=gain, dropout=dropout, **options)
+
+
+PAPER = "after Wang et al., Temporal Segment Networks, ECCV 2016"
+MODELS = {
+    "frame_difference": ModelRow(
+        frame_difference, PAPER, 2016, "frames", backbone="mobilenet_v2", layouts=LAYOUTS
+    ),
+}

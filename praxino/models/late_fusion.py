@@ -21,7 +21,17 @@ from praxino.models.backbone_2d import (
     from_torchvision,
 )
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
 from praxino.weights.fitting import State
+
+__all__ = [
+    "late_fusion_fc",
+    "late_fusion_fc_mobilenet_v2",
+    "late_fusion_fc_resnet18",
+    "late_fusion_pool",
+    "late_fusion_pool_mobilenet_v2",
+    "late_fusion_pool_resnet18",
+]
 
 Pool = Literal["average", "max", "sum"]
 POOLS: dict[Pool, Callable[[Tensor], Tensor]] = {  # (B, T, D) -> (B, D), in no order of the frames
@@ -207,3 +217,35 @@ def from_torchvision_vectors(state: State, model: nn.Module) -> State:
 
 LAYOUTS_POOL = {"torchvision": from_torchvision_vectors}
 LAYOUTS_FC = {"torchvision": from_torchvision_maps}
+
+PAPER = "Karpathy et al., Large-scale Video Classification with CNNs, CVPR 2014"
+MODELS = {
+    "late_fusion_fc": ModelRow(
+        late_fusion_fc, PAPER, 2014, "fusion", backbone="resnet18", layouts=LAYOUTS_FC
+    ),
+    "late_fusion_fc_mobilenet_v2": ModelRow(
+        late_fusion_fc_mobilenet_v2,
+        PAPER,
+        2014,
+        "fusion",
+        backbone="mobilenet_v2",
+        layouts=LAYOUTS_FC,
+    ),
+    "late_fusion_fc_resnet18": ModelRow(
+        late_fusion_fc_resnet18, PAPER, 2014, "fusion", backbone="resnet18", layouts=LAYOUTS_FC
+    ),
+    "late_fusion_pool": ModelRow(
+        late_fusion_pool, PAPER, 2014, "fusion", backbone="resnet18", layouts=LAYOUTS_POOL
+    ),
+    "late_fusion_pool_mobilenet_v2": ModelRow(
+        late_fusion_pool_mobilenet_v2,
+        PAPER,
+        2014,
+        "fusion",
+        backbone="mobilenet_v2",
+        layouts=LAYOUTS_POOL,
+    ),
+    "late_fusion_pool_resnet18": ModelRow(
+        late_fusion_pool_resnet18, PAPER, 2014, "fusion", backbone="resnet18", layouts=LAYOUTS_POOL
+    ),
+}

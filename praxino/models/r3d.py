@@ -12,9 +12,12 @@ released torchvision weights.
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
+
+__all__ = ["r3d_18"]
 
 
 class ConvNorm(nn.Sequential):
@@ -156,3 +159,8 @@ def from_torchvision(state: State, model: nn.Module) -> State:
 
 
 LAYOUTS = {"torchvision": from_torchvision}
+
+PAPER = "Tran et al., A Closer Look at Spatiotemporal Convolutions, CVPR 2018"
+MODELS = {
+    "r3d_18": ModelRow(r3d_18, PAPER, 2018, "3d", weights=WEIGHTS, layouts=LAYOUTS),
+}

@@ -12,8 +12,11 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
-from praxino.models.backbone_2d import Backbone2d, FrameOptions, frame_clip_spec
+from praxino.models.backbone_2d import LAYOUTS, Backbone2d, FrameOptions, frame_clip_spec
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
+
+__all__ = ["single_frame", "single_frame_mobilenet_v2", "single_frame_resnet18"]
 
 
 class AverageProbabilities(nn.Module):
@@ -88,3 +91,17 @@ def single_frame_mobilenet_v2(
 ) -> SingleFrame:
     """Single-frame CNN on MobileNetV2, the lightest of them."""
     return SingleFrame(num_classes, backbone="mobilenet_v2", **options)
+
+
+PAPER = "Karpathy et al., Large-scale Video Classification with CNNs, CVPR 2014"
+MODELS = {
+    "single_frame": ModelRow(
+        single_frame, PAPER, 2014, "frames", backbone="resnet18", layouts=LAYOUTS
+    ),
+    "single_frame_mobilenet_v2": ModelRow(
+        single_frame_mobilenet_v2, PAPER, 2014, "frames", backbone="mobilenet_v2", layouts=LAYOUTS
+    ),
+    "single_frame_resnet18": ModelRow(
+        single_frame_resnet18, PAPER, 2014, "frames", backbone="resnet18", layouts=LAYOUTS
+    ),
+}

@@ -11,7 +11,10 @@ the weights start from He's initialisation, with which it trains without the pap
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
 from praxino.video.clip_spec import ClipSpec
+
+__all__ = ["slow_fusion"]
 
 FRAMES, SIZE = 10, 170
 
@@ -85,3 +88,9 @@ def slow_fusion(num_classes: int = 487) -> SlowFusion:
         num_classes: K; Sports-1M has 487.
     """
     return SlowFusion(num_classes)
+
+
+PAPER = "Karpathy et al., Large-scale Video Classification with CNNs, CVPR 2014"
+MODELS = {
+    "slow_fusion": ModelRow(slow_fusion, PAPER, 2014, "fusion"),
+}

@@ -11,8 +11,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
 from praxino.models.single_frame import AverageProbabilities
 from praxino.video.clip_spec import ClipSpec
+
+__all__ = ["small_2d", "small_3d"]
 
 WIDTHS = (16, 32, 64, 128)
 
@@ -134,3 +137,10 @@ def small_2d(num_classes: int = 400, *, frames: int = 16, size: int = 64) -> Sma
         size: H and W of `clip_spec`, in pixels.
     """
     return Small2d(num_classes, frames=frames, size=size)
+
+
+PAPER = "after Ji et al., 3D CNNs for Human Action Recognition, TPAMI 2013"
+MODELS = {
+    "small_2d": ModelRow(small_2d, PAPER, 2013, "teaching"),
+    "small_3d": ModelRow(small_3d, PAPER, 2013, "teaching"),
+}

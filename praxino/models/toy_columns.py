@@ -14,7 +14,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow
 from praxino.video.clip_spec import ClipSpec
+
+__all__ = ["toy_3d", "toy_early_fusion", "toy_late_fusion"]
 
 FRAMES, SIZE = 20, 64
 _SPEC = ClipSpec(FRAMES, size=SIZE, resize_short=72)
@@ -114,3 +117,11 @@ def toy_early_fusion(num_classes: int = 10) -> ToyEarlyFusion:
 def toy_3d(num_classes: int = 10) -> Toy3d:
     """The lecture's 3D CNN column: 8784 parameters and the classifier."""
     return Toy3d(num_classes)
+
+
+PAPER = "Johnson, EECS 498 lecture 18: Videos, 2020"
+MODELS = {
+    "toy_3d": ModelRow(toy_3d, PAPER, 2020, "teaching"),
+    "toy_early_fusion": ModelRow(toy_early_fusion, PAPER, 2020, "teaching"),
+    "toy_late_fusion": ModelRow(toy_late_fusion, PAPER, 2020, "teaching"),
+}

@@ -1,6 +1,8 @@
 """Finding, building and loading models by name."""
 
+import dataclasses
 import logging
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,6 @@ from praxino.models import create_model, list_models, load_weights, options_of, 
 def test_list_models_takes_shell_patterns() -> None:
     assert list_models("toy_*") == ["toy_3d", "toy_early_fusion", "toy_late_fusion"]
     assert list_models("nothing*") == []
-
-
-def test_every_name_is_a_function_of_the_package() -> None:
-    for name, row in models.MODELS.items():
-        assert getattr(models, name) is row.build
-        assert name in models.__all__
 
 
 def test_an_unknown_name_gets_a_hint() -> None:
@@ -172,6 +168,28 @@ def test_published_normalisation_replaces_the_models_own(
 
 def test_an_unknown_layout_gets_a_hint() -> None:
     with pytest.raises(
-        ValueError, match=r"c3d cannot read weights of 'mmaction'\. Did you mean 'mma"
+        ValueError, match=r"R3d cannot read weights of 'torchvison'\. Did you mean 'torchvision"
     ):
-        models.convert_state_dict({}, source="mmaction", name="c3d", model=create_model("toy_3d"))
+        models.convert_state_dict({}, source="torchvison", model=create_model("r3d_18"))
+
+
+def test_only_our_models_know_other_toolkits_names() -> None:
+    with pytest.raises(ValueError, match=r"Linear is no model of praxino\.models"):
+        models.convert_state_dict({}, source="torchvision", model=torch.nn.Linear(1, 1))
+
+
+def test_models_of_a_class_read_the_same_toolkits() -> None:
+    for row in models.MODELS.values():
+        kind = typing.get_type_hints(row.build)["return"]
+        assert models._layouts_by_class()[kind] == row.layouts, kind
+
+
+def test_every_builder_can_be_had_from_the_package() -> None:
+    for name, row in models.MODELS.items():
+        assert getattr(models, name) is row.build
+
+
+def test_a_family_is_one_of_the_list() -> None:
+    row = models.MODELS["c3d"]
+    with pytest.raises(ValueError, match=r"A family is one of frames, .*, not '4d'"):
+        dataclasses.replace(row, family="4d")

@@ -1,6 +1,5 @@
 """Architectures against what their authors published, and against reference implementations."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ import torch
 from torch import Tensor
 
 from praxino.layer_table import count_parameters, layer_table, multiply_adds
-from praxino.models import convert_state_dict, create_model
-from praxino.weights.fitting import State
+from praxino.models import create_model
 
 # name, options, parameters, and where the number stands
 PUBLISHED = [
@@ -127,17 +125,6 @@ def test_r3d_needs_many_times_the_parameters_of_its_2d_twin() -> None:
     assert deep / flat == pytest.approx(2.9, abs=0.1)
 
 
-@pytest.fixture
-def filler(lab_goldens: Path) -> Any:
-    """The code that made the references' weights and inputs."""
-    spec = importlib.util.spec_from_file_location("filler", lab_goldens / "filler.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def image(frames: Tensor) -> Tensor:
     """A clip of one frame."""
     return frames[:, :, None]
@@ -190,8 +177,7 @@ GOLDENS = [
     ids=[f"{row[0]}-{row[2]}-{row[1] or 'native'}" for row in GOLDENS],
 )
 def test_equals_the_reference(
-    filler: Any,
-    lab_goldens: Path,
+    equals_golden: Any,
     path: str,
     case: str | None,
     name: str,
@@ -200,18 +186,20 @@ def test_equals_the_reference(
     feed: Any,
 ) -> None:
     """Under the same made-up weights and input, the same numbers."""
-    golden = filler.load(lab_goldens / f"{path}.json")
-    model = create_model(name, golden["output"][0]["shape"][1], **options)
 
     def forward(model: Any, clip: Tensor) -> list[Tensor]:
         logits = model(feed(clip) if feed else clip)
-        return [logits, logits.softmax(1)][: len(golden["output"])]
+        return [logits, logits.softmax(1)]
 
-    def convert(state: State) -> State:
-        return convert_state_dict(state, source=source, name=name, model=model)
-
-    errors = filler.check(golden, lambda: model, convert, forward, case)
-    assert max(errors.values()) < 2e-4
+    equals_golden(
+        path,
+        name,
+        source,
+        options=options,
+        forward=forward,
+        case=case,
+        same_parameters=not name.startswith("early_fusion"),  # its first layer sees all frames
+    )
 
 
 @pytest.mark.parametrize("path", ["torchvision_video/r3d_18", "c3d/c3d_sports1m"])
