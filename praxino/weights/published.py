@@ -1,5 +1,6 @@
 """Published weights: found by name, fetched once, checked, kept as safetensors."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping
@@ -23,7 +24,8 @@ class Weights:
 
     Args:
         url: of the file.
-        sha256_prefix: the first hexadecimal digits of its SHA-256.
+        sha256_prefix: the first hexadecimal digits of its SHA-256; None: nobody has published it,
+            and the file is known by its size and by whether it fits.
         trained_on: the data set.
         num_classes: K.
         licence: of the weights, or of the code they came with where they state none.
@@ -36,7 +38,7 @@ class Weights:
     """
 
     url: str
-    sha256_prefix: str
+    sha256_prefix: str | None
     trained_on: str
     num_classes: int
     licence: str
@@ -108,9 +110,10 @@ def fetch(weights: Weights) -> Path:
 def _stem(weights: Weights) -> str:
     """A name in the cache that no other publication has: many are called `model.pth`."""
     stem = Path(weights.url.rsplit("/", 1)[1]).stem
-    if weights.sha256_prefix in stem:
+    known_by = weights.sha256_prefix or hashlib.sha256(weights.url.encode()).hexdigest()
+    if known_by in stem:
         return stem
-    return f"{stem}-{weights.sha256_prefix[:16]}"
+    return f"{stem}-{known_by[:16]}"
 
 
 def _most_bytes(weights: Weights) -> int:
@@ -134,6 +137,8 @@ def _is_as_written(path: Path) -> bool:
 
 
 def _check_hash(path: Path, name: str, weights: Weights) -> None:
+    if weights.sha256_prefix is None:
+        return
     found = file_hash(path)
     if not found.startswith(weights.sha256_prefix):
         raise ValueError(
