@@ -1,15 +1,18 @@
 """The two tables of `praxino models`: all models, and the layers of one."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from praxino.layer_table import count_parameters, layer_table, multiply_adds
 from praxino.models import MODELS, create_model, options_of, published_weights
+from praxino.verify import Comparison
 from praxino.video.clip_spec import CHANNELS, ClipSpec
 
 
@@ -110,6 +113,37 @@ def print_layers(
     total = sum(row.multiply_adds for row in rows)
     table.add_row("total", "", "", "", _count(total), _count(sum(row.parameters for row in rows)))
     console.print(table)
+
+
+def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
+    """Published, ours and verdict, a line for each number; what is wrong, and a sum, at the end."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", overflow="fold")
+    table.add_column("what", overflow="fold")
+    table.add_column("published", justify="right")
+    table.add_column("ours", justify="right")
+    table.add_column("verdict")
+    table.add_column("source", overflow="fold")
+    styles = {"equal": "green", "differs": "bold red", "erratum": "yellow"}
+    said = ""
+    for row in comparisons:
+        table.add_row(
+            row.model if row.model != said else "",
+            row.what,
+            row.published,
+            row.ours,
+            Text(row.verdict, styles[row.verdict]),
+            row.source,
+        )
+        said = row.model
+    console.print(table)
+    for source, why in dict.fromkeys((row.source, row.why) for row in comparisons if row.why):
+        console.print(f"erratum: {source}: {why}", highlight=False, markup=False)
+    counts = Counter[str](row.verdict for row in comparisons)
+    console.print(
+        ", ".join(f"{counts[verdict]} {verdict}" for verdict in styles if counts[verdict]),
+        highlight=False,
+    )
 
 
 def _count(number: int) -> str:

@@ -616,6 +616,36 @@ def models(
     print_models(out, found)
 
 
+@app.command(group=MODELS)
+def verify(
+    *names: str,
+    json_: Annotated[Output | None, Parameter(name="--json")] = None,
+) -> int:
+    """Compare every published number of the architectures with our own.
+
+    Needs no network and no video. The exit status is 1 when a number differs.
+
+    Args:
+        names: of models; none: all.
+        json_: write everything as JSON; - is standard output.
+    """
+    from praxino.model_tables import print_comparisons
+    from praxino.models import MODELS
+    from praxino.verify import verify as compare
+
+    for name in names:
+        if name not in MODELS:
+            raise ValueError(f"There is no model named {name!r}.{did_you_mean(name, MODELS)}")
+    found = list(compare(names))
+    if not found:
+        raise ValueError(f"No number is published of {', '.join(names)}.")
+    if json_ is not None:
+        write(json_, json.dumps([dataclasses.asdict(row) for row in found], indent=2))
+    if str(json_) != "-":
+        print_comparisons(out, found)
+    return EXIT_SOME_ITEMS_FAILED if any(row.verdict == "differs" for row in found) else EXIT_OK
+
+
 # --- data ----------------------------------------------------------------------------------------
 
 

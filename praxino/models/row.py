@@ -65,15 +65,16 @@ class Published:
     all of them.
 
     Args:
-        model: a name in the table.
+        model: a name in the table; of several, joined by " + ", parameters are added up.
         source: who states it, and where: "SlowFast paper, table 1".
         options: of the builder, and `num_classes`.
         clip: (C, T, H, W) that `multiply_adds` and `sizes` are for; None: the model's own.
         parameters: how many the model has.
         multiply_adds: for one clip; convolutions and matrix products. Within 1 % is equal.
         sizes: (C, T, H, W) of a layer's output by the name that `praxino models NAME` prints.
-        layer_multiply_adds: of single layers, by name.
-        erratum: why the source is wrong, where it is; the number is then expected to differ.
+        receptive_fields: (T, H, W) of a layer, likewise.
+        layer_multiply_adds: of single layers, likewise.
+        erratum: why the source is wrong, where it is; its numbers are then expected to differ.
     """
 
     model: str
@@ -83,5 +84,6 @@ class Published:
     parameters: str | None = None
     multiply_adds: str | None = None
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    receptive_fields: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     layer_multiply_adds: Mapping[str, str] = field(default_factory=dict)
     erratum: str | None = None

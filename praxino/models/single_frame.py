@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from praxino.models.backbone_2d import LAYOUTS, Backbone2d, FrameOptions, frame_clip_spec
 from praxino.models.clip_shape import check_clip
-from praxino.models.row import ModelRow
+from praxino.models.row import ModelRow, Published
 
 __all__ = ["single_frame", "single_frame_mobilenet_v2", "single_frame_resnet18"]
 
@@ -94,6 +94,27 @@ def single_frame_mobilenet_v2(
 
 
 PAPER = "Karpathy et al., Large-scale Video Classification with CNNs, CVPR 2014"
+PUBLISHED = tuple(
+    Published(
+        "single_frame",
+        "torchvision's table of models",
+        options={"backbone": backbone},
+        clip=(3, 1, size, size),
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+    )
+    for backbone, size, parameters, multiply_adds in (
+        ("convnext_tiny", 224, "28,589,128", "4.46 G"),
+        ("efficientnet_b0", 224, "5,288,548", "0.39 G"),
+        ("googlenet", 224, "6,624,904", "1.50 G"),
+        ("mobilenet_v2", 224, "3,504,872", "0.30 G"),
+        ("resnet18", 224, "11,689,512", "1.81 G"),
+        ("resnet50", 224, "25,557,032", "4.09 G"),
+        ("swin_t", 224, "28,288,354", "4.49 G"),
+        ("vgg16", 224, "138,357,544", "15.47 G"),
+        ("vit_b_16", 224, "86,567,656", "17.56 G"),
+    )
+)
 MODELS = {
     "single_frame": ModelRow(
         single_frame, PAPER, 2014, "frames", backbone="resnet18", layouts=LAYOUTS

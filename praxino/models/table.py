@@ -5,8 +5,9 @@ from praxino.models.early_fusion import MODELS as EARLY_FUSION
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.late_fusion import MODELS as LATE_FUSION
 from praxino.models.r3d import MODELS as R3D
-from praxino.models.row import ModelRow
+from praxino.models.row import ModelRow, Published
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
+from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
 from praxino.models.slow_fusion import MODELS as SLOW_FUSION
 from praxino.models.small_3d import MODELS as SMALL_3D
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
@@ -24,3 +25,6 @@ _PAPERS = (
 )
 
 MODELS: dict[str, ModelRow] = dict(sorted(row for paper in _PAPERS for row in paper.items()))
+
+# What `praxino verify` checks.
+PUBLISHED: tuple[Published, ...] = (*SINGLE_FRAME_PUBLISHED,)
