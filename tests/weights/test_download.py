@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 
 from praxino.errors import EnvironmentFault
 from praxino.weights import download as module
-from praxino.weights import weights
+from praxino.weights import reading
 from praxino.weights.published import Weights, cache_folder, fetch
 
 TENSORS = {"conv.weight": torch.arange(6000.0).reshape(2, 3000), "conv.count": torch.tensor(3)}
@@ -401,7 +401,7 @@ def test_room_for_temporary_files_is_not_looked_for_in_the_cache(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(weights.tempfile, "TemporaryDirectory", full)
+        patch.setattr(reading.tempfile, "TemporaryDirectory", full)
         message = r"^There is no room for temporary files: No space left on device\. .*TMPDIR"
         with pytest.raises(EnvironmentFault, match=message):
             fetch(row)

@@ -498,13 +498,13 @@ class Opens:
 
 HOLE = """
 import sys, torch
-from praxino.weights import weights
+from praxino.weights import unpickling
 real = torch.load
 torch.load = lambda *a, **k: real(*a, **(k | {"weights_only": False}))  # as if it had a hole
 try:
-    weights._convert(*sys.argv[1:])
+    unpickling.convert(*sys.argv[1:])
 except Exception as error:
-    sys.exit(weights._refusal(error))
+    sys.exit(unpickling._refusal(error))
 """
 
 

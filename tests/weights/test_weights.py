@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from praxino.weights import weights as module
+from praxino.weights import reading as module
 from praxino.weights.fitting import load_strict, rename
 from praxino.weights.reading import read_state
 
