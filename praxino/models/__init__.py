@@ -31,6 +31,7 @@ from praxino.models.slow_fusion import *
 from praxino.models.small_3d import *
 from praxino.models.table import MODELS
 from praxino.models.toy_columns import *
+from praxino.models.x3d import *
 from praxino.weights.fitting import State, differences, load_strict
 from praxino.weights.published import Weights, fetch
 from praxino.weights.reading import read_state

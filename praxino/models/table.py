@@ -11,6 +11,8 @@ from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
 from praxino.models.slow_fusion import MODELS as SLOW_FUSION
 from praxino.models.small_3d import MODELS as SMALL_3D
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
+from praxino.models.x3d import MODELS as X3D
+from praxino.models.x3d import PUBLISHED as X3D_PUBLISHED
 
 _PAPERS = (
     C3D,
@@ -22,9 +24,13 @@ _PAPERS = (
     SLOW_FUSION,
     SMALL_3D,
     TOY_COLUMNS,
+    X3D,
 )
 
 MODELS: dict[str, ModelRow] = dict(sorted(row for paper in _PAPERS for row in paper.items()))
 
 # What `praxino verify` checks.
-PUBLISHED: tuple[Published, ...] = (*SINGLE_FRAME_PUBLISHED,)
+PUBLISHED: tuple[Published, ...] = (
+    *SINGLE_FRAME_PUBLISHED,
+    *X3D_PUBLISHED,
+)

@@ -40,6 +40,10 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "toy_3d": ({}, (4, 4, 4)),
     "toy_early_fusion": ({}, (20, 4, 4)),
     "toy_late_fusion": ({}, (1, 4, 4)),
+    "x3d_l": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "x3d_m": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "x3d_s": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "x3d_xs": ({"frames": 2, "size": 32}, (1, 1, 1)),
 }
 
 
