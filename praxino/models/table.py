@@ -1,6 +1,7 @@
 """The table of all models: the rows of the papers' files, in alphabetical order."""
 
 from praxino.models.c3d import MODELS as C3D
+from praxino.models.c3d import PUBLISHED as C3D_PUBLISHED
 from praxino.models.early_fusion import MODELS as EARLY_FUSION
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.late_fusion import MODELS as LATE_FUSION
@@ -31,6 +32,7 @@ MODELS: dict[str, ModelRow] = dict(sorted(row for paper in _PAPERS for row in pa
 
 # What `praxino verify` checks.
 PUBLISHED: tuple[Published, ...] = (
+    *C3D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *X3D_PUBLISHED,
 )

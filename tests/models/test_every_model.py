@@ -20,6 +20,7 @@ ON_2D = {"frames": 2, "size": 32}
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "c3d": ({}, (16, 112, 112)),
+    "c3d_depth": ({"size": 32}, (16, 32, 32)),
     "early_fusion": (ON_2D, (2, 1, 1)),
     "early_fusion_mobilenet_v2": (ON_2D, (2, 1, 1)),
     "early_fusion_resnet18": (ON_2D, (2, 1, 1)),
