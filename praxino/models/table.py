@@ -4,8 +4,15 @@ from praxino.models.c3d import MODELS as C3D
 from praxino.models.c3d import PUBLISHED as C3D_PUBLISHED
 from praxino.models.early_fusion import MODELS as EARLY_FUSION
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
+from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
+from praxino.models.i3d import MODELS as I3D
+from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
 from praxino.models.late_fusion import MODELS as LATE_FUSION
+from praxino.models.preact_resnet3d import MODELS as PREACT_RESNET3D
+from praxino.models.r2plus1d import MODELS as R2PLUS1D
+from praxino.models.r2plus1d import PUBLISHED as R2PLUS1D_PUBLISHED
 from praxino.models.r3d import MODELS as R3D
+from praxino.models.resnet3d import MODELS as RESNET3D
 from praxino.models.row import ModelRow, Published
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
@@ -19,8 +26,13 @@ _PAPERS = (
     C3D,
     EARLY_FUSION,
     FRAME_DIFFERENCE,
+    HARA_R2PLUS1D,
+    I3D,
     LATE_FUSION,
+    PREACT_RESNET3D,
+    R2PLUS1D,
     R3D,
+    RESNET3D,
     SINGLE_FRAME,
     SLOW_FUSION,
     SMALL_3D,
@@ -33,6 +45,8 @@ MODELS: dict[str, ModelRow] = dict(sorted(row for paper in _PAPERS for row in pa
 # What `praxino verify` checks.
 PUBLISHED: tuple[Published, ...] = (
     *C3D_PUBLISHED,
+    *I3D_PUBLISHED,
+    *R2PLUS1D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *X3D_PUBLISHED,
 )

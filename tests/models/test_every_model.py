@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from praxino.layer_table import count_parameters, layer_table
+from praxino.model_facts import ModelFacts, facts_of
 from praxino.models import MODELS, create_model, list_models
 from praxino.video.clip_spec import CHANNELS, ClipSpec
 from praxino.weights.fitting import load_strict
 
 ON_2D = {"frames": 2, "size": 32}
+HARA = {"frames": 3, "size": 33, "widen": 0.125}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
@@ -25,13 +27,44 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "early_fusion_mobilenet_v2": (ON_2D, (2, 1, 1)),
     "early_fusion_resnet18": (ON_2D, (2, 1, 1)),
     "frame_difference": ({"frames": 4, "size": 32}, (4, 1, 1)),
+    "hara_r2plus1d_10": (HARA, (1, 1, 1)),
+    "hara_r2plus1d_101": (HARA, (1, 1, 1)),
+    "hara_r2plus1d_152": (HARA, (1, 1, 1)),
+    "hara_r2plus1d_18": (HARA, (1, 1, 1)),
+    "hara_r2plus1d_200": (HARA, (1, 1, 1)),
+    "hara_r2plus1d_34": (HARA, (1, 1, 1)),
+    "hara_r2plus1d_50": (HARA, (1, 1, 1)),
+    "i3d": ({"frames": 8, "size": 32}, (1, 1, 1)),
+    "i3d_flow": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "late_fusion_fc": (ON_2D, (2, 32, 32)),
     "late_fusion_fc_mobilenet_v2": (ON_2D, (2, 32, 32)),
     "late_fusion_fc_resnet18": (ON_2D, (2, 32, 32)),
     "late_fusion_pool": (ON_2D, (1, 1, 1)),
     "late_fusion_pool_mobilenet_v2": (ON_2D, (1, 1, 1)),
     "late_fusion_pool_resnet18": (ON_2D, (1, 1, 1)),
+    "preact_resnet3d_10": (HARA, (1, 1, 1)),
+    "preact_resnet3d_101": (HARA, (1, 1, 1)),
+    "preact_resnet3d_152": (HARA, (1, 1, 1)),
+    "preact_resnet3d_18": (HARA, (1, 1, 1)),
+    "preact_resnet3d_200": (HARA, (1, 1, 1)),
+    "preact_resnet3d_34": (HARA, (1, 1, 1)),
+    "preact_resnet3d_50": (HARA, (1, 1, 1)),
+    "r2plus1d_18": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "r2plus1d_34": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "r2plus1d_34_32x2": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "r2plus1d_34_ig65m": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "r2plus1d_r50": ({"frames": 4, "size": 32}, (1, 1, 1)),
     "r3d_18": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "resnet3d_10": (HARA, (1, 1, 1)),
+    "resnet3d_101": (HARA, (1, 1, 1)),
+    "resnet3d_152": (HARA, (1, 1, 1)),
+    "resnet3d_18": (HARA, (1, 1, 1)),
+    "resnet3d_200": (HARA, (1, 1, 1)),
+    "resnet3d_34": (HARA, (1, 1, 1)),
+    "resnet3d_50": (HARA, (1, 1, 1)),
+    "resnext3d_101": (HARA | {"widen": 0.25}, (1, 1, 1)),
+    "resnext3d_152": (HARA | {"widen": 0.25}, (1, 1, 1)),
+    "resnext3d_50": (HARA | {"widen": 0.25}, (1, 1, 1)),
     "single_frame": (ON_2D, (1, 1, 1)),
     "single_frame_mobilenet_v2": (ON_2D, (1, 1, 1)),
     "single_frame_resnet18": (ON_2D, (1, 1, 1)),
@@ -41,6 +74,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "toy_3d": ({}, (4, 4, 4)),
     "toy_early_fusion": ({}, (20, 4, 4)),
     "toy_late_fusion": ({}, (1, 4, 4)),
+    "wide_resnet3d_50": ({"frames": 3, "size": 33, "k": 0.125}, (1, 1, 1)),
     "x3d_l": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "x3d_m": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "x3d_s": ({"frames": 2, "size": 32}, (1, 1, 1)),
@@ -150,7 +184,7 @@ def says_what_is_wrong_with_a_clip(model: Any) -> None:
 
 @pytest.mark.parametrize("name", list_models())
 def test_takes_the_clip_it_asks_for(name: str) -> None:
-    """At its default size, on the meta device."""
+    """At its default size, on the meta device; and its line in the list of models is true."""
     with torch.device("meta"):
         model: Any = create_model(name)
     rows = layer_table(model)
@@ -158,3 +192,6 @@ def test_takes_the_clip_it_asks_for(name: str) -> None:
     assert rows[0].size == (CHANNELS[spec.inputs[0]], spec.frames, spec.size, spec.size)
     assert rows[-1].size == (model.head.out_features,)
     assert sum(row.parameters for row in rows) == count_parameters(model)
+    cost = sum(row.multiply_adds for row in rows)
+    facts = ModelFacts(spec.frames, spec.size, count_parameters(model), cost)
+    assert facts_of(name) == facts, "`python -m praxino.model_facts` writes it anew"
