@@ -1,0 +1,490 @@
+"""3D ResNets: the 2D networks of ImageNet with kernels that are 3 frames deep, trained on Kinetics.
+
+Hara et al., "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?", CVPR 2018,
+arXiv:1711.09577; Kataoka et al., "Would Mega-scale Datasets Further Enhance Spatiotemporal 3D
+CNNs?", arXiv:2004.04968. ResNets, ResNeXts and wide ResNets are here; the skeleton also carries
+`preact_resnet3d.py` and `hara_r2plus1d.py`, and `densenet3d.py` is the last of the family.
+
+Notable: a stem 7 frames deep and a max pooling that halves time too, so that 16 frames of 112 x 112
+pixels end as a map of 1 x 4 x 4 and ResNet-50 costs only 10 G multiply-adds.
+Differs from the paper's code: the pooling at the end is adaptive, which is the same for the clip
+that the code was built for and lets clips of other sizes in; and gradients pass through shortcut A,
+whose input the code detaches.
+
+The authors publish checkpoints in folders of Google Drive, which have no addresses that a program
+could fetch: `CHECKPOINTS` says which builder takes which file, once it is on disk:
+
+    praxino.create_model("resnet3d_50", weights="r3d50_K_200ep.pth")
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, TypedDict, Unpack
+
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from praxino.models.clip_shape import check_clip
+from praxino.models.row import ModelRow, Published
+from praxino.video.clip_spec import CHANNELS, ClipSpec
+from praxino.weights.fitting import State, rename
+
+__all__ = [
+    "resnet3d_10",
+    "resnet3d_18",
+    "resnet3d_34",
+    "resnet3d_50",
+    "resnet3d_101",
+    "resnet3d_152",
+    "resnet3d_200",
+    "resnext3d_50",
+    "resnext3d_101",
+    "resnext3d_152",
+    "wide_resnet3d_50",
+]
+
+# Of Kinetics' frames, as the code of 2020 has them. Files of 2018 (`resnet-50-kinetics.pth`) were
+# trained on RGB in 0..255 minus (114.7748, 107.7354, 99.4750), ActivityNet's mean, and no more.
+MEAN, STD = (0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737)
+
+DEPTHS = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+
+Triple = tuple[int, int, int]
+Conv = Callable[[int, int, Triple, Triple], nn.Module]
+# From channels over a width to channels, at a stride, around a shortcut.
+Block = Callable[[int, int, int, int, nn.Module], nn.Module]
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution without bias and its batch norm."""
+
+    def __init__(
+        self, channels: int, width: int, kernel: Triple, stride: Triple = (1, 1, 1), groups: int = 1
+    ) -> None:
+        super().__init__()
+        t, h, w = kernel
+        self.conv = nn.Conv3d(
+            channels, width, kernel, stride, (t // 2, h // 2, w // 2), groups=groups, bias=False
+        )
+        self.norm = nn.BatchNorm3d(width)
+
+
+class ZeroPadding(nn.Module):
+    """Shortcut A: every `stride`-th position, and zeros for the channels that are missing."""
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.missing, self.stride = out - channels, stride
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """`(B, channels, T, H, W)` to `(B, out, T, H, W)`, divided by the stride."""
+        s = self.stride
+        return pad(maps[:, :, ::s, ::s, ::s], (0, 0, 0, 0, 0, 0, 0, self.missing))
+
+
+class Basic(nn.Module):
+    """Two 3 x 3 x 3 convolutions and a shortcut around them."""
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        out: int,
+        stride: int,
+        shortcut: nn.Module,
+        conv: Conv = ConvNorm,
+    ) -> None:
+        super().__init__()
+        self.conv1 = conv(channels, width, (3, 3, 3), (stride, stride, stride))
+        self.conv2 = conv(width, out, (3, 3, 3), (1, 1, 1))
+        self.shortcut = shortcut
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """`(B, channels, T, H, W)` to `(B, out, T, H, W)`, divided by the stride."""
+        change = self.conv2(self.relu(self.conv1(maps)))
+        result: Tensor = self.relu(change + self.shortcut(maps))
+        return result
+
+
+class Bottleneck(nn.Module):
+    """A 3 x 3 x 3 convolution between two of 1 x 1 x 1, and a shortcut around them."""
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        out: int,
+        stride: int,
+        shortcut: nn.Module,
+        conv: Conv = ConvNorm,
+    ) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(channels, width, (1, 1, 1))
+        self.conv2 = conv(width, width, (3, 3, 3), (stride, stride, stride))
+        self.conv3 = ConvNorm(width, out, (1, 1, 1))
+        self.shortcut = shortcut
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """`(B, channels, T, H, W)` to `(B, out, T, H, W)`, divided by the stride."""
+        change = self.relu(self.conv2(self.relu(self.conv1(maps))))
+        result: Tensor = self.relu(self.conv3(change) + self.shortcut(maps))
+        return result
+
+
+class ResNet3d(nn.Module):
+    """A stem, four stages of residual blocks, the average over what is left, a classifier.
+
+    Args:
+        num_classes: K.
+        block: makes a block.
+        stages: of each stage, how many blocks, their inner width and their output channels.
+        stem_width: channels of the stem.
+        conv: makes the stem's convolution.
+        frames: T of `clip_spec`; any T can be fed.
+        size: H and W of `clip_spec`, in pixels.
+        stream: "rgb", or "flow" for two channels of optical flow.
+        shortcut: where a block changes the shape: "B" a convolution of 1 x 1 x 1, "A" zeros for the
+            missing channels, without parameters.
+        stem_frames: how many frames the stem's kernel spans.
+        stem_stride: 2: the stem halves time.
+        max_pool: whether a max pooling after the stem halves time and space.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        block: Block,
+        stages: Sequence[Triple],
+        *,
+        stem_width: int = 64,
+        conv: Conv = ConvNorm,
+        frames: int = 16,
+        size: int = 112,
+        stream: Literal["rgb", "flow"] = "rgb",
+        shortcut: Literal["A", "B"] = "B",
+        stem_frames: int = 7,
+        stem_stride: int = 1,
+        max_pool: bool = True,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential()
+        self.stem.conv = conv(
+            CHANNELS[stream], stem_width, (stem_frames, 7, 7), (stem_stride, 2, 2)
+        )
+        self.stem.relu = nn.ReLU(inplace=True)
+        if max_pool:
+            self.stem.pool = nn.MaxPool3d(3, stride=2, padding=1)
+
+        def stage(channels: int, plan: Triple, stride: int) -> nn.Sequential:
+            blocks, width, out = plan
+            around = _shortcut(shortcut, channels, out, stride)
+            rest = [block(out, width, out, 1, nn.Identity()) for _ in range(blocks - 1)]
+            return nn.Sequential(block(channels, width, out, stride, around), *rest)
+
+        self.stage1 = stage(stem_width, stages[0], stride=1)
+        self.stage2 = stage(stages[0][2], stages[1], stride=2)
+        self.stage3 = stage(stages[1][2], stages[2], stride=2)
+        self.stage4 = stage(stages[2][2], stages[3], stride=2)
+        self.pool = nn.AdaptiveAvgPool3d(1)
+        self.head = nn.Linear(stages[3][2], num_classes)
+        self.clip_spec = ClipSpec(
+            frames,
+            stride_frames=1,
+            size=size,
+            resize_short=size,
+            mean=MEAN[: CHANNELS[stream]],
+            std=STD[: CHANNELS[stream]],
+            inputs=(stream,),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """The map before pooling: `(B, D, T / 16, H / 32, W / 32)`, rounded up."""
+        check_clip(clip, "ResNet3d", channels=CHANNELS[self.clip_spec.inputs[0]])
+        maps = self.stage1(self.stem(clip))  # (B, _, T / 2, H / 4, W / 4)
+        maps = self.stage2(maps)
+        maps = self.stage3(maps)
+        result: Tensor = self.stage4(maps)  # (B, D, T / 16, H / 32, W / 32)
+        return result
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Classify clips.
+
+        Args:
+            clip: `(B, 3, T, H, W)`, or two channels of flow, normalised as `self.clip_spec` says;
+                any size.
+
+        Returns:
+            `(B, K)` logits.
+        """
+        pooled = self.pool(self.forward_features(clip)).flatten(1)  # (B, D)
+        logits: Tensor = self.head(pooled)
+        return logits
+
+
+def _shortcut(kind: str, channels: int, out: int, stride: int) -> nn.Module:
+    if stride == 1 and channels == out:
+        return nn.Identity()
+    if kind == "A":
+        return ZeroPadding(channels, out, stride)
+    return ConvNorm(channels, out, (1, 1, 1), (stride, stride, stride))
+
+
+def stages_of(depth: int, *, narrowest: float = 64, expansion: int | None = None) -> list[Triple]:
+    """The four stages of a ResNet: blocks, inner width and output channels of each.
+
+    Args:
+        depth: a key of `DEPTHS`.
+        narrowest: the inner width of the first stage, doubled from stage to stage.
+        expansion: output channels for each inner one; None: 4, and 1 for depths below 50.
+    """
+    times = expansion or (4 if depth >= 50 else 1)
+    widths = [int(narrowest * 2**number) for number in range(4)]
+    return [(blocks, w, w * times) for blocks, w in zip(DEPTHS[depth], widths, strict=True)]
+
+
+class Options(TypedDict, total=False):
+    """What the builders pass on to `ResNet3d`."""
+
+    frames: int
+    size: int
+    stream: Literal["rgb", "flow"]
+    shortcut: Literal["A", "B"]
+    stem_frames: int
+    stem_stride: int
+    max_pool: bool
+
+
+def _resnet3d(depth: int, num_classes: int, widen: float, options: Options) -> ResNet3d:
+    stages = stages_of(depth, narrowest=64 * widen)
+    block = Basic if depth < 50 else Bottleneck
+    return ResNet3d(num_classes, block, stages, stem_width=int(64 * widen), **options)
+
+
+def resnet3d_10(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNet-10: one block of two convolutions in each stage.
+
+    Args:
+        num_classes: K.
+        widen: by which all channels are multiplied.
+        **options: as in `ResNet3d`.
+    """
+    return _resnet3d(10, num_classes, widen, options)
+
+
+def resnet3d_18(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNet-18: 33.4 million parameters, 8.3 G multiply-adds for a clip of 16 x 112 x 112.
+
+    Args:
+        num_classes: K.
+        widen: by which all channels are multiplied.
+        **options: as in `ResNet3d`; the files of 2018 need `shortcut="A"`.
+    """
+    return _resnet3d(18, num_classes, widen, options)
+
+
+def resnet3d_34(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNet-34: 63.7 million parameters, 12.7 G multiply-adds for a clip of 16 x 112 x 112.
+
+    Args:
+        num_classes: K.
+        widen: by which all channels are multiplied.
+        **options: as in `ResNet3d`; the files of 2018 need `shortcut="A"`.
+    """
+    return _resnet3d(34, num_classes, widen, options)
+
+
+def resnet3d_50(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNet-50: 47.0 million parameters, 10.1 G multiply-adds for a clip of 16 x 112 x 112.
+
+    Args:
+        num_classes: K.
+        widen: by which all channels are multiplied.
+        **options: as in `ResNet3d`.
+    """
+    return _resnet3d(50, num_classes, widen, options)
+
+
+def resnet3d_101(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNet-101: 86 million parameters.
+
+    Args:
+        num_classes: K.
+        widen: by which all channels are multiplied.
+        **options: as in `ResNet3d`.
+    """
+    return _resnet3d(101, num_classes, widen, options)
+
+
+def resnet3d_152(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNet-152.
+
+    Args:
+        num_classes: K.
+        widen: by which all channels are multiplied.
+        **options: as in `ResNet3d`.
+    """
+    return _resnet3d(152, num_classes, widen, options)
+
+
+def resnet3d_200(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNet-200, blocks as in the other depths: convolution, norm, activation.
+
+    Args:
+        num_classes: K.
+        widen: by which all channels are multiplied.
+        **options: as in `ResNet3d`.
+    """
+    return _resnet3d(200, num_classes, widen, options)
+
+
+def _resnext3d(depth: int, num_classes: int, widen: float, options: Options) -> ResNet3d:
+    stages = stages_of(depth, narrowest=128 * widen, expansion=2)
+    block = partial(Bottleneck, conv=partial(ConvNorm, groups=32))
+    return ResNet3d(num_classes, block, stages, **options)
+
+
+def resnext3d_50(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNeXt-50: the middle convolution of each block in 32 groups, twice as wide.
+
+    Args:
+        num_classes: K.
+        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        **options: as in `ResNet3d`.
+    """
+    return _resnext3d(50, num_classes, widen, options)
+
+
+def resnext3d_101(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNeXt-101, the paper's best: 48.3 million parameters, 9.6 G multiply-adds.
+
+    Args:
+        num_classes: K.
+        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        **options: as in `ResNet3d`.
+    """
+    return _resnext3d(101, num_classes, widen, options)
+
+
+def resnext3d_152(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNeXt-152.
+
+    Args:
+        num_classes: K.
+        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        **options: as in `ResNet3d`.
+    """
+    return _resnext3d(152, num_classes, widen, options)
+
+
+def wide_resnet3d_50(
+    num_classes: int = 400, *, k: float = 2, widen_stem: bool = False, **options: Unpack[Options]
+) -> ResNet3d:
+    """Wide 3D ResNet-50: 158.2 million parameters, 26.2 G multiply-adds.
+
+    Args:
+        num_classes: K.
+        k: by which the inner widths are multiplied; blocks put out twice their inner width.
+        widen_stem: widen the stem too, as the code of 2020 does; the paper and its file do not.
+        **options: as in `ResNet3d`.
+    """
+    stages = stages_of(50, narrowest=64 * k, expansion=2)
+    stem_width = int(64 * k) if widen_stem else 64
+    return ResNet3d(num_classes, Bottleneck, stages, stem_width=stem_width, **options)
+
+
+# The published files: builder, options, classes. K: Kinetics-700, M: Moments in Time, S: STAIR
+# Actions, each trained for 200 epochs (README of github.com/kenshohara/3D-ResNets-PyTorch).
+_CLASSES = {"K": 700, "KM": 1039, "KMS": 1139, "KS": 800, "M": 339, "MS": 439, "S": 100}
+CHECKPOINTS = {
+    f"r3d{depth}_{data}_200ep.pth": (f"resnet3d_{depth}", _CLASSES[data])
+    for depth, sets in {
+        18: ("K", "KM"),
+        34: ("K", "KM"),
+        50: ("K", "KM", "KMS", "KS", "M", "MS", "S"),
+        101: ("K", "KM"),
+        152: ("K", "KM"),
+        200: ("K", "KM"),
+    }.items()
+    for data in sets
+}
+
+_HARA_NAMES = (
+    (r"^module\.", ""),  # files of 2018 are saved from a DataParallel
+    (r"^(conv|bn)1(?=[._])", r"stem.\1"),
+    (r"^layer(\d)\.", r"stage\1."),
+    (r"\.conv(\d?)\.", r".conv\1.conv."),
+    (r"\.bn(\d?)\.", r".conv\1.norm."),
+    # Of R(2+1)D: the spatial convolution, then the temporal one.
+    (r"\.conv(\d?)_s\.", r".conv\1.spatial.conv."),
+    (r"\.bn(\d?)_s\.", r".conv\1.spatial.norm."),
+    (r"\.conv(\d?)_t\.", r".conv\1.temporal.conv."),
+    (r"\.bn(\d?)_t\.", r".conv\1.temporal.norm."),
+    (r"\.downsample\.0\.", ".shortcut.conv."),
+    (r"\.downsample\.1\.", ".shortcut.norm."),
+    (r"^fc\.", "head."),
+)
+
+
+def from_hara(state: State, model: nn.Module) -> State:
+    """Rename the entries of Hara's code, in its state of 2018 or of 2020."""
+    return rename(state, _HARA_NAMES)
+
+
+LAYOUTS = {"hara": from_hara}
+
+PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"
+MODELS = {
+    build.__name__: ModelRow(build, PAPER, 2018, "3d", layouts=LAYOUTS)
+    for build in (
+        resnet3d_10,
+        resnet3d_18,
+        resnet3d_34,
+        resnet3d_50,
+        resnet3d_101,
+        resnet3d_152,
+        resnet3d_200,
+        resnext3d_50,
+        resnext3d_101,
+        resnext3d_152,
+        wide_resnet3d_50,
+    )
+}
+
+_README = "code of 2020, github.com/kenshohara/3D-ResNets-PyTorch"
+PUBLISHED = (
+    Published("resnet3d_18", _README, {"num_classes": 700}, parameters="33,563,004"),
+    Published("resnet3d_50", _README, {"num_classes": 700}, parameters="47,633,276"),
+)
