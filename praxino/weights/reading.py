@@ -17,6 +17,7 @@ from praxino.errors import EnvironmentFault
 from praxino.shortened import printable
 from praxino.weights.fitting import State
 from praxino.weights.safetensors_header import load_tensors
+from praxino.weights.tensorflow_checkpoint import find_checkpoint, read_checkpoint
 
 PICKLED = (".pth", ".pt", ".pyth", ".ckpt", ".bin", ".tar", ".pickle", ".pkl")
 # What the child that reads pickles may take, beyond what it takes to start; published files are up
@@ -32,12 +33,16 @@ def read_state(path: str | Path) -> State:
 
     Args:
         path: `.safetensors`; or `.pth` and the like, which a child process turns into safetensors
-            with `torch.load(weights_only=True)`, so that nothing in the file can run.
+            with `torch.load(weights_only=True)`, so that nothing in the file can run; or a
+            TensorFlow checkpoint by its name (`model.ckpt`), by one of its files, or by its folder.
 
     Raises:
         ValueError: no such file, or not one that can be read.
     """
     path = Path(path)
+    checkpoint = find_checkpoint(path)
+    if checkpoint is not None:
+        return read_checkpoint(checkpoint)
     if not path.is_file():
         raise ValueError(f"There is no weights file {str(path)!r}.")
     check_file(path, printable(path.name))
