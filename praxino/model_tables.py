@@ -10,55 +10,78 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from praxino.layer_table import count_parameters, layer_table, multiply_adds
+from praxino.layer_table import layer_table
+from praxino.model_facts import ModelFacts, facts_of
 from praxino.models import MODELS, create_model, options_of, published_weights
+from praxino.models.row import FAMILIES
 from praxino.verify import Comparison
 from praxino.video.clip_spec import CHANNELS, ClipSpec
+from praxino.weights.published import Weights
 
 
 def print_models(console: Console, names: Sequence[str]) -> None:
-    """One line for each model; parameters and multiply-adds at its own clip size."""
+    """One line for each model, by family; parameters and multiply-adds at its own clip size."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", no_wrap=True)
     table.add_column("paper")
     table.add_column("inputs")
     table.add_column("clip", no_wrap=True)
     table.add_column("params", justify="right", no_wrap=True)
-    table.add_column("GMACs", justify="right", no_wrap=True)
-    table.add_column("weights")
-    table.add_column("published top-1 / top-5")
-    for name in names:
-        with torch.device("meta"):  # shapes without numbers: no time, no memory
-            row, model = MODELS[name], create_model(name)
-        spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
-        table.add_row(
-            name,
-            _short_paper(row.paper, row.year),
-            ", ".join(row.inputs),
-            f"{spec.frames}×{spec.size}²",
-            _millions(count_parameters(model)),
-            f"{multiply_adds(model) / 1e9:.3g}",
-            ", ".join(published_weights(name)) or "-",
-            _accuracies(name),
-        )
+    table.add_column("MACs", justify="right", no_wrap=True)
+    table.add_column("weights: published top-1 / top-5")
+    for family in FAMILIES:
+        members = [name for name in names if MODELS[name].family == family]
+        if members:
+            table.add_row(Text(family, "bold"))
+        for name in members:
+            row, facts = MODELS[name], facts_of(name)
+            table.add_row(
+                name,
+                short_paper(row.paper, row.year),
+                ", ".join(row.inputs),
+                clip(facts),
+                millions(facts.parameters),
+                giga(facts.multiply_adds),
+                _weights(name),
+            )
+        if members:
+            table.add_section()
     console.print(table)
 
 
-def _short_paper(paper: str, year: int) -> str:
+def _weights(name: str) -> str:
+    said = [
+        f"{key}: {accuracy(weights) or 'not stated'}"
+        for key, weights in published_weights(name).items()
+    ]
+    return "; ".join(said) or "-"
+
+
+def short_paper(paper: str, year: int) -> str:
     """`Karpathy et al., CVPR 2014` of `Karpathy et al., <title>, CVPR 2014`."""
     authors, _, rest = paper.partition(", ")
     venue = rest.rpartition(", ")[2]
     return f"{authors}, {venue}" if str(year) in venue else f"{authors}, {year}"
 
 
-def _accuracies(name: str) -> str:
-    """What the published weights reached on their own task, with the data set."""
-    said = []
-    for weights in published_weights(name).values():
-        if weights.accuracy:
-            numbers = " / ".join(f"{value:.1f}" for value in weights.accuracy.values())
-            said.append(f"{numbers} {weights.trained_on}")
-    return "; ".join(said) or "-"
+def accuracy(weights: Weights) -> str:
+    """What published weights reached, `75.3 / 92.1`; nothing where it is not stated."""
+    return " / ".join(f"{value:.1f}" for value in weights.accuracy.values())
+
+
+def clip(facts: ModelFacts) -> str:
+    """What a model is fed, `16×112²`."""
+    return f"{facts.frames}×{facts.size}²"
+
+
+def giga(count: int) -> str:
+    """`40.7 G`, in three digits."""
+    return f"{count / 1e9:#.3g}".removesuffix(".") + " G"
+
+
+def millions(number: int) -> str:
+    """`33.37 M`; small numbers in full."""
+    return f"{number / 1e6:.2f} M" if number >= 10_000 else f"{number:,}"
 
 
 def print_layers(
@@ -153,7 +176,3 @@ def _count(number: int) -> str:
             digits = max(0, 3 - len(str(number // size)) + 1)
             return f"{number / size:.{digits}f} {unit}"
     return f"{number:,}" if number else ""
-
-
-def _millions(number: int) -> str:
-    return f"{number / 1e6:.2f} M" if number >= 10_000 else f"{number:,}"

@@ -1,14 +1,18 @@
 """The tables of `praxino models`, against the papers' and the lecture's own numbers."""
 
+import dataclasses
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from praxino.model_tables import _accuracies, _count, _millions, _short_paper
+from praxino.model_facts import facts_of
+from praxino.model_page import model_page
+from praxino.model_tables import _count, accuracy, giga, millions, short_paper
 from praxino.model_tables import print_layers as layers
 from praxino.model_tables import print_models as models
-from praxino.models import MODELS, list_models
+from praxino.models import MODELS, list_models, published_weights
 
 
 def printed(show, *arguments, **options) -> str:
@@ -29,13 +33,14 @@ def rows(text: str, header_lines: int) -> dict[str, list[str]]:
 def test_one_line_for_each_model():
     text = printed(models, ["c3d", "toy_3d"])
     assert text.splitlines()[0].split() == [
-        "model", "paper", "inputs", "clip", "params", "GMACs", "weights", "published", "top-1",
+        "model", "paper", "inputs", "clip", "params", "MACs", "weights:", "published", "top-1",
         "/", "top-5",
     ]  # fmt: skip
     assert rows(text, 1) == {
-        "c3d": "Tran et al., ICCV 2015 rgb 16×112² 79.99 M 38.5 ucf101 83.1 / 95.9 Sports-1M, "
-        "then UCF101 split 1".split(),
-        "toy_3d": "Johnson, 2020 rgb 20×64² 9,034 0.0896 - -".split(),
+        "3d": [],
+        "c3d": "Tran et al., ICCV 2015 rgb 16×112² 79.99 M 38.5 G ucf101: 83.1 / 95.9".split(),
+        "teaching": [],
+        "toy_3d": "Johnson, 2020 rgb 20×64² 9,034 0.0896 G -".split(),
     }
 
 
@@ -48,13 +53,13 @@ def test_one_line_for_each_model():
     ],
 )
 def test_the_models_that_match_a_pattern(pattern, names):
-    assert list(rows(printed(models, list_models(pattern)), 1)) == names
+    assert list(rows(printed(models, list_models(pattern)), 1)) == ["teaching", *names]
 
 
 def test_all_published_weights_are_named():
     line = " ".join(rows(printed(models, ["single_frame_resnet18"]), 1)["single_frame_resnet18"])
     assert "imagenet" in line
-    assert line.endswith("69.8 / 89.1 ImageNet-1K")  # torchvision's table
+    assert line.endswith("69.8 / 89.1")  # torchvision's table
 
 
 @pytest.mark.parametrize(
@@ -69,19 +74,55 @@ def test_all_published_weights_are_named():
     ],
 )  # fmt: skip
 def test_papers_are_named_by_author_and_place(paper, year, short):
-    assert _short_paper(paper, year) == short
+    assert short_paper(paper, year) == short
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_short_paper_has_its_year(name):
-    short = _short_paper(MODELS[name].paper, MODELS[name].year)
+def test_everyshort_paper_has_its_year(name):
+    short = short_paper(MODELS[name].paper, MODELS[name].year)
     assert short.endswith(str(MODELS[name].year))
     assert len(short) < 40
 
 
-def test_no_published_accuracy():
-    assert _accuracies("toy_3d") == "-"
-    assert _accuracies("r3d_18") == "63.2 / 83.5 Kinetics-400"  # torchvision's table
+def test_published_accuracy():
+    weights = published_weights("r3d_18")["kinetics400"]
+    assert accuracy(weights) == "63.2 / 83.5"  # torchvision's table
+    assert accuracy(dataclasses.replace(weights, accuracy={})) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(40_697_000_000, "40.7 G"), (111_150_000_000, "111 G"), (89_580_000, "0.0896 G")],
+)
+def test_three_digits(count, text):
+    assert giga(count) == text
+
+
+def test_a_model_without_stored_facts_is_measured(monkeypatch):
+    stored = facts_of("toy_3d")
+    monkeypatch.setattr("praxino.model_facts._stored", dict)
+    assert facts_of("toy_3d") == stored
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_page_is_up_to_date():
+    page = Path(__file__).parents[1] / "docs" / "models.md"
+    assert page.read_text(encoding="utf-8") == model_page(), (
+        "`python -m praxino.model_page > docs/models.md` writes it anew"
+    )
+
+
+def test_the_page_tells_inputs_paper_size_cost_weights_and_licence(monkeypatch):
+    only = {name: MODELS[name] for name in ("r3d_18", "toy_3d")}
+    monkeypatch.setattr("praxino.model_page.MODELS", only)
+    lines = model_page().splitlines()
+    assert "| `r3d_18` | Tran et al., CVPR 2018 | rgb | 16×112² | 33.37 M | 40.7 G |" in lines[20]
+    assert "| Kinetics-400 | 63.2 / 83.5 | video level, 5 clips" in lines[24]
+    assert "BSD-3-Clause" in lines[24]
+    assert lines[26] == "## Teaching"
 
 
 # --- the layers of one model ---------------------------------------------------------------------
@@ -170,5 +211,5 @@ def test_four_digits(number, text):
 @pytest.mark.parametrize(
     ("number", "text"), [(9_034, "9,034"), (10_000, "0.01 M"), (78_410_000, "78.41 M")]
 )
-def test_millions(number, text):
-    assert _millions(number) == text
+def testmillions(number, text):
+    assert millions(number) == text

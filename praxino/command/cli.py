@@ -587,6 +587,7 @@ def models(
     name: str | None = None,
     /,
     *,
+    family: str | None = None,
     frames: int | None = None,
     size: int | None = None,
     classes: int | None = None,
@@ -595,22 +596,28 @@ def models(
 
     Args:
         name: a model, or a pattern such as "r3d*"; none: the whole table.
+        family: list one family only, for example fusion, 3d or attention.
         frames: frames of the clip in the layer table; as the model was designed, unless given.
         size: height and width of the clip in the layer table.
         classes: how many classes to build it for.
     """
     from praxino.model_tables import print_layers, print_models
     from praxino.models import MODELS, list_models
+    from praxino.models.row import FAMILIES
 
     for option, value in (("frames", frames), ("size", size), ("classes", classes)):
         if value is not None and value < 1:
             raise ValueError(f"--{option} must be at least 1, got {value}.")
         if value is not None and name not in MODELS:
             raise ValueError(f"--{option} is for the layers of one model; name it.")
-    if name in MODELS:
+    if name in MODELS and family is None:
         print_layers(out, name, frames=frames, size=size, classes=classes)
         return
-    found = list_models(name or "*")
+    if family is not None and family not in FAMILIES:
+        raise ValueError(f"There is no family {family!r}.{did_you_mean(family, FAMILIES)}")
+    found = [m for m in list_models(name or "*") if family in (None, MODELS[m].family)]
+    if not found and family is not None:
+        raise ValueError(f"No model of the family {family!r} matches {name!r}.")
     if not found:
         raise ValueError(f"There is no model named {name!r}.{did_you_mean(name or '', MODELS)}")
     print_models(out, found)

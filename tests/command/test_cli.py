@@ -104,6 +104,8 @@ def test_patterns_and_several_results(trained_run, two_actions, tmp_path, capsys
         (["data", "pointlight"], 2, "FOLDER"),
         (["size", "0", "480"], 2, "width must be above 0, got 0"),
         (["models", "c3d", "--classes", "0"], 2, "--classes must be at least 1, got 0"),
+        (["models", "--family", "fussion"], 2, "no family 'fussion'. Did you mean 'fusion'?"),
+        (["models", "c3d", "--family", "fusion"], 2, "the family 'fusion' matches 'c3d'"),
         (["models", "--frames", "8"], 2, "--frames is for the layers of one model; name it"),
         (["data", "import", "ucf102", "--videos=.", "--to=x.csv"], 2, "Did you mean 'ucf101'?"),
         (["data", "import", "kth", "a", "b", "--videos=.", "--to=x.csv"], 2, "got 2"),

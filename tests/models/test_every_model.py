@@ -18,14 +18,17 @@ from praxino.weights.fitting import load_strict
 
 ON_2D = {"frames": 2, "size": 32}
 HARA = {"frames": 3, "size": 33, "widen": 0.125}
+THIN = {"frames": 8, "size": 32, "width": 16}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "c3d": ({}, (16, 112, 112)),
     "c3d_depth": ({"size": 32}, (16, 32, 32)),
+    "csn_r101": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "early_fusion": (ON_2D, (2, 1, 1)),
     "early_fusion_mobilenet_v2": (ON_2D, (2, 1, 1)),
     "early_fusion_resnet18": (ON_2D, (2, 1, 1)),
+    "fast_only_r50": ({"frames": 4, "size": 32}, (1, 1, 1)),
     "frame_difference": ({"frames": 4, "size": 32}, (4, 1, 1)),
     "hara_r2plus1d_10": (HARA, (1, 1, 1)),
     "hara_r2plus1d_101": (HARA, (1, 1, 1)),
@@ -36,6 +39,15 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "hara_r2plus1d_50": (HARA, (1, 1, 1)),
     "i3d": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "i3d_flow": ({"frames": 8, "size": 32}, (1, 1, 1)),
+    "ip_csn_101": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "ip_csn_152": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "ip_csn_50": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "ir_csn_101": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "ir_csn_152": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "ir_csn_50": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "karpathy_early_fusion": ({"hidden": 8}, (10, 170, 170)),
+    "karpathy_late_fusion": ({"hidden": 8}, (2, 170, 170)),
+    "karpathy_single_frame": ({"hidden": 8}, (1, 170, 170)),
     "late_fusion_fc": (ON_2D, (2, 32, 32)),
     "late_fusion_fc_mobilenet_v2": (ON_2D, (2, 32, 32)),
     "late_fusion_fc_resnet18": (ON_2D, (2, 32, 32)),
@@ -68,13 +80,33 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "single_frame": (ON_2D, (1, 1, 1)),
     "single_frame_mobilenet_v2": (ON_2D, (1, 1, 1)),
     "single_frame_resnet18": (ON_2D, (1, 1, 1)),
-    "slow_fusion": ({}, (10, 170, 170)),
+    "slow_fusion": ({"hidden": 8}, (10, 170, 170)),
+    "slow_r101": (THIN, (1, 1, 1)),
+    "slow_r101_4x16": (THIN, (1, 1, 1)),
+    "slow_r50": (THIN, (1, 1, 1)),
+    "slow_r50_4x16": (THIN, (1, 1, 1)),
+    "slowfast_16x8_r101_50_50": (THIN, (4, 1, 1)),
+    "slowfast_8x8_r101_50_50": (THIN, (4, 1, 1)),
+    "slowfast_mmaction2_r101": (THIN, (4, 1, 1)),
+    "slowfast_mmaction2_r101_r50_4x16": (THIN, (8, 1, 1)),
+    "slowfast_mmaction2_r152_r50_4x16": (THIN, (8, 1, 1)),
+    "slowfast_mmaction2_r50": (THIN, (4, 1, 1)),
+    "slowfast_mmaction2_r50_4x16": (THIN, (8, 1, 1)),
+    "slowfast_r101": (THIN, (4, 1, 1)),
+    "slowfast_r50": (THIN, (4, 1, 1)),
+    "slowfast_r50_16x8": (THIN, (4, 1, 1)),
+    "slowfast_r50_4x16": (THIN, (8, 1, 1)),
     "small_2d": ({"frames": 4, "size": 32}, (1, 1, 1)),
     "small_3d": ({"frames": 4, "size": 32}, (1, 1, 1)),
     "toy_3d": ({}, (4, 4, 4)),
     "toy_early_fusion": ({}, (20, 4, 4)),
     "toy_late_fusion": ({}, (1, 4, 4)),
     "wide_resnet3d_50": ({"frames": 3, "size": 33, "k": 0.125}, (1, 1, 1)),
+    "tsm_mobilenet_v2": (ON_2D, (1, 1, 1)),
+    "tsm_r101": (ON_2D, (1, 1, 1)),
+    "tsm_r18": (ON_2D, (1, 1, 1)),
+    "tsm_r34": (ON_2D, (1, 1, 1)),
+    "tsm_r50": (ON_2D, (1, 1, 1)),
     "x3d_l": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "x3d_m": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "x3d_s": ({"frames": 2, "size": 32}, (1, 1, 1)),
@@ -85,7 +117,12 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
 def random_model(name: str, seed: int = 0) -> Any:
     """A model with three classes."""
     torch.manual_seed(seed)
-    return create_model(name, 3, **json.loads(json.dumps(SMALLEST[name][0]))).eval()
+    model = create_model(name, 3, **json.loads(json.dumps(SMALLEST[name][0]))).eval()
+    for module in model.modules():
+        # Blocks that start as the identity would hide what is inside of them.
+        if isinstance(module, nn.BatchNorm3d) and not module.weight.any():
+            nn.init.ones_(module.weight)
+    return model
 
 
 def clips(model: Any, batch: int = 2) -> Tensor:
