@@ -25,7 +25,7 @@ from praxino.train import Listener, train
 from praxino.runs.training_state import World
 from praxino.video.augmentation import Augmentation
 
-KILLING = Path(__file__).parents[1] / "fuzz" / "kill_training.py"
+KILLING = Path(__file__).parents[2] / "fuzz" / "kill_training.py"
 STOPPED_AFTER = 5  # steps: in the second epoch of three, of three steps each
 
 
