@@ -25,6 +25,7 @@ from praxino.models.early_fusion import *
 from praxino.models.frame_difference import *
 from praxino.models.hara_r2plus1d import *
 from praxino.models.i3d import *
+from praxino.models.karpathy import *
 from praxino.models.late_fusion import *
 from praxino.models.preact_resnet3d import *
 from praxino.models.r2plus1d import *
@@ -32,7 +33,6 @@ from praxino.models.r3d import *
 from praxino.models.resnet3d import *
 from praxino.models.row import Layout, ModelRow
 from praxino.models.single_frame import *
-from praxino.models.slow_fusion import *
 from praxino.models.small_3d import *
 from praxino.models.table import MODELS
 from praxino.models.toy_columns import *

@@ -7,6 +7,8 @@ from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
+from praxino.models.karpathy import MODELS as KARPATHY
+from praxino.models.karpathy import PUBLISHED as KARPATHY_PUBLISHED
 from praxino.models.late_fusion import MODELS as LATE_FUSION
 from praxino.models.preact_resnet3d import MODELS as PREACT_RESNET3D
 from praxino.models.r2plus1d import MODELS as R2PLUS1D
@@ -16,7 +18,6 @@ from praxino.models.resnet3d import MODELS as RESNET3D
 from praxino.models.row import ModelRow, Published
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
-from praxino.models.slow_fusion import MODELS as SLOW_FUSION
 from praxino.models.small_3d import MODELS as SMALL_3D
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
 from praxino.models.x3d import MODELS as X3D
@@ -28,13 +29,13 @@ _PAPERS = (
     FRAME_DIFFERENCE,
     HARA_R2PLUS1D,
     I3D,
+    KARPATHY,
     LATE_FUSION,
     PREACT_RESNET3D,
     R2PLUS1D,
     R3D,
     RESNET3D,
     SINGLE_FRAME,
-    SLOW_FUSION,
     SMALL_3D,
     TOY_COLUMNS,
     X3D,
@@ -46,6 +47,7 @@ MODELS: dict[str, ModelRow] = dict(sorted(row for paper in _PAPERS for row in pa
 PUBLISHED: tuple[Published, ...] = (
     *C3D_PUBLISHED,
     *I3D_PUBLISHED,
+    *KARPATHY_PUBLISHED,
     *R2PLUS1D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *X3D_PUBLISHED,

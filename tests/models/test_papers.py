@@ -107,13 +107,6 @@ def test_c3d_pools_its_last_map_to_four_by_four() -> None:
     assert rows["pool5"] == (512, 1, 4, 4)
 
 
-def test_slow_fusion_joins_ten_frames_in_three_layers() -> None:
-    rows = {row.name: row for row in layer_table(create_model("slow_fusion"))}
-    frames = [rows[f"features.{i}"].size[1] for i in (0, 4, 8)]
-    seen = [rows[f"features.{i}"].receptive_field[0] for i in (0, 4, 8)]
-    assert (frames, seen) == ([4, 2, 1], [4, 6, 10])
-
-
 def test_small_3d_is_cheap() -> None:
     assert multiply_adds(create_model("small_3d", 10)) < 0.3e9
 
