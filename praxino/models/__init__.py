@@ -21,6 +21,7 @@ from praxino.checked_json import checked
 from praxino.did_you_mean import did_you_mean
 from praxino.models.backbone_2d import imagenet_weights
 from praxino.models.c3d import *
+from praxino.models.csn import *
 from praxino.models.early_fusion import *
 from praxino.models.frame_difference import *
 from praxino.models.hara_r2plus1d import *
@@ -33,9 +34,12 @@ from praxino.models.r3d import *
 from praxino.models.resnet3d import *
 from praxino.models.row import Layout, ModelRow
 from praxino.models.single_frame import *
+from praxino.models.slow import *
+from praxino.models.slowfast import *
 from praxino.models.small_3d import *
 from praxino.models.table import MODELS
 from praxino.models.toy_columns import *
+from praxino.models.tsm import *
 from praxino.models.x3d import *
 from praxino.weights.fitting import State, differences, load_strict
 from praxino.weights.published import Weights, fetch
@@ -211,7 +215,9 @@ def published_weights(name: str, **options: Any) -> Mapping[str, Weights]:
     """
     row = _row(name)
     backbone = options.get("backbone", row.backbone)
-    return imagenet_weights(backbone) if backbone is not None else row.weights
+    if backbone is None:
+        return row.weights
+    return {**row.weights, **imagenet_weights(backbone)}
 
 
 def options_of(name: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from praxino.models.c3d import MODELS as C3D
 from praxino.models.c3d import PUBLISHED as C3D_PUBLISHED
+from praxino.models.csn import MODELS as CSN
+from praxino.models.csn import PUBLISHED as CSN_PUBLISHED
 from praxino.models.early_fusion import MODELS as EARLY_FUSION
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
@@ -18,13 +20,18 @@ from praxino.models.resnet3d import MODELS as RESNET3D
 from praxino.models.row import ModelRow, Published
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
+from praxino.models.slow import MODELS as SLOW
+from praxino.models.slowfast import MODELS as SLOWFAST
 from praxino.models.small_3d import MODELS as SMALL_3D
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
+from praxino.models.tsm import MODELS as TSM
+from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
 from praxino.models.x3d import MODELS as X3D
 from praxino.models.x3d import PUBLISHED as X3D_PUBLISHED
 
 _PAPERS = (
     C3D,
+    CSN,
     EARLY_FUSION,
     FRAME_DIFFERENCE,
     HARA_R2PLUS1D,
@@ -36,8 +43,11 @@ _PAPERS = (
     R3D,
     RESNET3D,
     SINGLE_FRAME,
+    SLOW,
+    SLOWFAST,
     SMALL_3D,
     TOY_COLUMNS,
+    TSM,
     X3D,
 )
 
@@ -46,9 +56,11 @@ MODELS: dict[str, ModelRow] = dict(sorted(row for paper in _PAPERS for row in pa
 # What `praxino verify` checks.
 PUBLISHED: tuple[Published, ...] = (
     *C3D_PUBLISHED,
+    *CSN_PUBLISHED,
     *I3D_PUBLISHED,
     *KARPATHY_PUBLISHED,
     *R2PLUS1D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
+    *TSM_PUBLISHED,
     *X3D_PUBLISHED,
 )

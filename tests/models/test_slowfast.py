@@ -1,0 +1,79 @@
+"""SlowFast: against the reference implementations, and what each pathway sees."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from praxino.models import create_model
+from praxino.models.slowfast import SlowFast, slowfast_r50_4x16
+
+
+def small(**options: Any) -> SlowFast:
+    torch.manual_seed(0)
+    return slowfast_r50_4x16(3, frames=16, size=32, width=16, **options).eval()
+
+
+def windows(model: Any, slow: Tensor, fast: Tensor) -> list[Tensor]:
+    """What PySlowFast evaluates by, and the logits below it."""
+    logits = model.forward_windows(slow, fast)
+    return [logits.softmax(-1).mean((1, 2)), logits[:, None]]
+
+
+def pathways(model: Any, slow: Tensor, fast: Tensor) -> Tensor:
+    result: Tensor = model.forward_pathways(slow, fast)
+    return result
+
+
+def first_view(model: Any, views: Tensor) -> Tensor:
+    result: Tensor = model(views[:, 0])
+    return result
+
+
+GOLDENS = [
+    ("mmaction2/slowfast_r50_4x16", "slowfast_mmaction2_r50_4x16", "small", first_view),
+    ("pytorchvideo/slowfast_r50", "slowfast_r50", None, pathways),
+    ("pyslowfast/slowfast_8x8_r50", "slowfast_r50", None, windows),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "case", "forward"),
+    [pytest.param(*row, marks=[] if row[2] else [pytest.mark.slow]) for row in GOLDENS],
+    ids=[row[0] for row in GOLDENS],
+)
+def test_equals_the_reference(
+    equals_golden: Any, path: str, name: str, case: str | None, forward: Any
+) -> None:
+    equals_golden(path, name, path.split("/")[0], case=case, forward=forward)
+
+
+def test_a_clip_must_have_whole_groups_of_frames() -> None:
+    with pytest.raises(ValueError, match=r"multiple of alpha=8, got T=30 in a clip of shape \(1, "):
+        small()(torch.zeros(1, 3, 30, 32, 32))
+
+
+def test_pathways_that_do_not_go_together() -> None:
+    with pytest.raises(ValueError, match="alpha=8 times the frames of Slow, got T=16 and T=4"):
+        small().forward_pathways(torch.zeros(1, 3, 4, 32, 32), torch.zeros(1, 3, 16, 32, 32))
+
+
+# Written down from PySlowFast's and PyTorchVideo's rule, torch.linspace rounded down.
+SLOW_FRAMES = [
+    (4, 32, "spread", [0, 4, 8, 13, 17, 22, 26, 31]),
+    (8, 32, "spread", [0, 10, 20, 31]),
+    (8, 32, "strided", [0, 8, 16, 24]),
+    (8, 8, "spread", [0]),
+]
+
+
+@pytest.mark.parametrize(("alpha", "frames", "slow_frames", "expected"), SLOW_FRAMES)
+def test_which_frames_slow_sees(
+    alpha: int, frames: int, slow_frames: str, expected: list[int]
+) -> None:
+    model: Any = create_model("slowfast_r50", 3, alpha=alpha, slow_frames=slow_frames, width=16)
+    clip = torch.arange(frames)[None, None, :, None, None].expand(1, 3, -1, 8, 8).float()
+    slow, fast = model.pathways(clip)
+    assert slow[0, 0, :, 0, 0].tolist() == expected
+    assert torch.equal(fast, clip)
