@@ -1,0 +1,153 @@
+"""TSM: what moves where, the implementations whose weights it reads, and streams."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from praxino.models import convert_state_dict, create_model, published_weights
+from praxino.models.tsm import shift_both_ways, shift_forward
+from praxino.weights.fitting import check_fit
+
+
+def clip_of(frames: Tensor) -> Tensor:
+    """References take frames as channels `(1, T * 3, H, W)` or `(1, T, 3, H, W)`."""
+    return frames.reshape(1, -1, 3, *frames.shape[-2:]).transpose(1, 2)
+
+
+# golden, model, the toolkit
+GOLDENS = [
+    ("tsm/tsm_mobilenetv2_8f", "tsm_mobilenet_v2", "mit_han_lab"),
+    ("tsm/tsm_resnet50_8f", "tsm_r50", "mit_han_lab"),
+    ("mmaction2/tsm_r50_1x1x8", "tsm_r50", "mmaction2"),
+]
+
+
+@pytest.mark.parametrize(("path", "name", "source"), GOLDENS)
+def test_equals_the_reference(equals_golden: Any, path: str, name: str, source: str) -> None:
+    equals_golden(path, name, source, forward=lambda model, frames: model(clip_of(frames)))
+
+
+def of_frames(*numbers: int) -> Tensor:
+    """One clip whose frames hold one number each, in 8 channels: `(T, 8, 1, 1)`."""
+    return torch.tensor(numbers).view(-1, 1, 1, 1).expand(-1, 8, 1, 1).float()
+
+
+def test_an_eighth_comes_from_the_next_frame_and_an_eighth_from_the_last() -> None:
+    shifted = shift_both_ways(of_frames(1, 2, 3), frames=3)[:, :, 0, 0]
+    assert shifted[:, 0].tolist() == [2, 3, 0]
+    assert shifted[:, 1].tolist() == [0, 1, 2]
+    assert (shifted[:, 2:] == torch.tensor([[1], [2], [3]])).all()
+
+
+def test_online_an_eighth_comes_from_the_last_frame_and_nothing_from_the_next() -> None:
+    shifted = shift_forward(of_frames(1, 2, 3), frames=3)[:, :, 0, 0]
+    assert shifted[:, 0].tolist() == [0, 1, 2]
+    assert (shifted[:, 1:] == torch.tensor([[1], [2], [3]])).all()
+
+
+def test_clips_of_a_batch_stay_apart() -> None:
+    both = of_frames(1, 2, 3, 4)
+    assert shift_both_ways(both, frames=2)[:, 0, 0, 0].tolist() == [2, 0, 4, 0]
+    assert shift_forward(both, frames=2)[:, 0, 0, 0].tolist() == [0, 1, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("tsm_r18", 8), ("tsm_r50", 16), ("tsm_r101", 18), ("tsm_mobilenet_v2", 10)],
+)
+def test_where_the_shifts_are(name: str, count: int) -> None:
+    """In every block of a ResNet, in every other one of a deep one; behind shortcuts."""
+    with torch.device("meta"):
+        model: Any = create_model(name)
+    assert sum(shifts for _, shifts in model._blocks()) == count
+
+
+@pytest.mark.parametrize("name", ["tsm_r18", "tsm_mobilenet_v2"])
+def test_a_stream_is_judged_as_its_clip(name: str) -> None:
+    torch.manual_seed(0)
+    model: Any = create_model(name, 5, online=True).eval()
+    with torch.no_grad():
+        for tensor in model.head.parameters():
+            tensor.normal_()
+        clip = torch.randn(2, 3, 4, 40, 40)
+        state, judged = None, []
+        for frame in clip.unbind(dim=2):
+            logits, state = model.step(frame, state)
+            judged.append(logits)
+        torch.testing.assert_close(torch.stack(judged).mean(dim=0), model(clip))
+        later = clip.clone()
+        later[:, :, 2:] = 0  # what comes later changes nothing
+        torch.testing.assert_close(
+            model.forward_features(later)[:, :, :2], model.forward_features(clip)[:, :, :2]
+        )
+
+
+def test_a_stream_needs_a_model_that_waits_for_nothing() -> None:
+    with torch.device("meta"):
+        model: Any = create_model("tsm_r18")
+    with pytest.raises(ValueError, match=r"next frame.*online=True"):
+        model.step(torch.zeros(1, 3, 32, 32))
+
+
+def test_a_share_leaves_something_to_the_frame_itself() -> None:
+    with pytest.raises(ValueError, match="share must be at least 2, got 1"):
+        create_model("tsm_r18", share=1)
+
+
+def test_more_of_the_channels_can_move() -> None:
+    torch.manual_seed(0)
+    eighth: Any = create_model("tsm_r18", 3).eval()
+    quarter: Any = create_model("tsm_r18", 3, share=4).eval()
+    quarter.load_state_dict(eighth.state_dict())
+    clip = torch.randn(1, 3, 2, 32, 32)
+    with torch.no_grad():
+        assert not torch.allclose(quarter.forward_features(clip), eighth.forward_features(clip))
+
+
+def test_reads_mmaction2s_mobilenet() -> None:
+    """Stages and blocks there, one row of blocks in torchvision."""
+    with torch.device("meta"):
+        model = create_model("tsm_mobilenet_v2", 400)
+    layers = ["conv1"]
+    for stage, blocks in enumerate((1, 2, 3, 4, 3, 3, 1), start=1):
+        for block in range(blocks):
+            convolutions = 2 if stage == 1 else 3
+            layers += [f"layer{stage}.{block}.conv.{number}" for number in range(convolutions)]
+            if block:  # a shortcut, and so a shift
+                layers[-3] += ".net"
+    layers.append("conv2")
+    own = iter(model.state_dict().values())
+    state = {}
+    for layer in layers:
+        state[f"backbone.{layer}.conv.weight"] = next(own)
+        for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            state[f"backbone.{layer}.bn.{name}"] = next(own)
+    state["cls_head.fc_cls.weight"], state["cls_head.fc_cls.bias"] = own
+    check_fit(model, convert_state_dict(state, source="mmaction2", model=model), "mmaction2")
+
+
+def test_reads_the_online_demonstration() -> None:
+    """The authors' own names without the recogniser around the network."""
+    with torch.device("meta"):
+        model = create_model("tsm_mobilenet_v2", 27, online=True)
+    flat = {f"conv.{a}.{b}.": f"conv.{3 * a + b}." for a in (0, 1) for b in (0, 1)}
+    state = {}
+    for name, value in model.state_dict().items():
+        name = name.removeprefix("backbone.features.").replace("head.", "classifier.")
+        first = name.startswith("features.1.")
+        moves = {"conv.0.0.": "conv.0.", "conv.0.1.": "conv.1."} if first else flat
+        moves = moves | (
+            {"conv.1.": "conv.3.", "conv.2.": "conv.4."}
+            if first
+            else {"conv.2.": "conv.6.", "conv.3.": "conv.7."}
+        )
+        old = next((old for old in moves if f".{old}" in name), None)
+        state[name.replace(old, moves[old]) if old else name] = value
+    assert "features.2.conv.7.weight" in state
+    check_fit(model, convert_state_dict(state, source="mit_han_lab", model=model), "the demo")
+
+
+def test_has_its_own_weights_and_its_backbones() -> None:
+    assert {"imagenet", "kinetics400"} <= set(published_weights("tsm_r50"))
