@@ -28,6 +28,7 @@ from praxino.models.hara_r2plus1d import *
 from praxino.models.i3d import *
 from praxino.models.karpathy import *
 from praxino.models.late_fusion import *
+from praxino.models.ltc import *
 from praxino.models.preact_resnet3d import *
 from praxino.models.r2plus1d import *
 from praxino.models.r3d import *

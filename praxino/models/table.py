@@ -12,6 +12,8 @@ from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
 from praxino.models.karpathy import MODELS as KARPATHY
 from praxino.models.karpathy import PUBLISHED as KARPATHY_PUBLISHED
 from praxino.models.late_fusion import MODELS as LATE_FUSION
+from praxino.models.ltc import MODELS as LTC
+from praxino.models.ltc import PUBLISHED as LTC_PUBLISHED
 from praxino.models.preact_resnet3d import MODELS as PREACT_RESNET3D
 from praxino.models.r2plus1d import MODELS as R2PLUS1D
 from praxino.models.r2plus1d import PUBLISHED as R2PLUS1D_PUBLISHED
@@ -38,6 +40,7 @@ _PAPERS = (
     I3D,
     KARPATHY,
     LATE_FUSION,
+    LTC,
     PREACT_RESNET3D,
     R2PLUS1D,
     R3D,
@@ -59,6 +62,7 @@ PUBLISHED: tuple[Published, ...] = (
     *CSN_PUBLISHED,
     *I3D_PUBLISHED,
     *KARPATHY_PUBLISHED,
+    *LTC_PUBLISHED,
     *R2PLUS1D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *TSM_PUBLISHED,

@@ -54,6 +54,8 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "late_fusion_pool": (ON_2D, (1, 1, 1)),
     "late_fusion_pool_mobilenet_v2": (ON_2D, (1, 1, 1)),
     "late_fusion_pool_resnet18": (ON_2D, (1, 1, 1)),
+    "ltc": ({"frames": 16, "size": 32}, (16, 32, 32)),
+    "ltc_flow": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "preact_resnet3d_10": (HARA, (1, 1, 1)),
     "preact_resnet3d_101": (HARA, (1, 1, 1)),
     "preact_resnet3d_152": (HARA, (1, 1, 1)),
