@@ -264,9 +264,10 @@ _PIERGIAJ_NAMES = (
 
 def from_piergiaj(state: State, model: nn.Module) -> State:
     """Rename the entries of piergiaj's `InceptionI3d`; the last convolution becomes linear."""
-    renamed = rename(state, _PIERGIAJ_NAMES)
-    renamed["head.weight"] = renamed["head.weight"].flatten(1)
-    return renamed
+    return {
+        name: value.flatten(1) if name == "head.weight" else value
+        for name, value in rename(state, _PIERGIAJ_NAMES).items()
+    }
 
 
 _DEEPMIND_NAMES = (
@@ -330,6 +331,19 @@ PUBLISHED = (
             "pool3a.pool": (192, 32, 28, 28),
             "pool4a.pool": (480, 16, 14, 14),
             "pool5a.pool": (832, 8, 7, 7),
+        },
+    ),
+    Published(
+        "i3d",
+        "GoogLeNet's table 1, row inception (3a), over 32 of 64 frames",
+        clip=(3, 64, 224, 224),
+        sizes={
+            "mixed3b.branch0.conv": (64, 32, 28, 28),
+            "mixed3b.branch1.0.conv": (96, 32, 28, 28),
+            "mixed3b.branch1.1.conv": (128, 32, 28, 28),
+            "mixed3b.branch2.0.conv": (16, 32, 28, 28),
+            "mixed3b.branch2.1.conv": (32, 32, 28, 28),
+            "mixed3b.branch3.1.conv": (32, 32, 28, 28),
         },
     ),
     Published("i3d_flow", "the port at github.com/piergiaj/pytorch-i3d", parameters="12,675,312"),
