@@ -41,7 +41,7 @@ def _table() -> Sums:
     """What each value of a byte does to a checksum."""
     table: Sums = np.arange(256, dtype=np.uint32)
     for _ in range(8):
-        table = (table >> np.uint32(1)) ^ (table & 1) * _POLYNOMIAL
+        table = (table >> np.uint32(1)) ^ (table & np.uint32(1)) * _POLYNOMIAL
     return table
 
 

@@ -17,7 +17,7 @@ from praxino.errors import EnvironmentFault
 from praxino.shortened import printable
 from praxino.weights.fitting import State
 from praxino.weights.safetensors_header import load_tensors
-from praxino.weights.tensorflow_checkpoint import find_checkpoint, read_checkpoint
+from praxino.weights.tensorflow_checkpoint import common_name, read_checkpoint
 
 PICKLED = (".pth", ".pt", ".pyth", ".ckpt", ".bin", ".tar", ".pickle", ".pkl")
 # What the child that reads pickles may take, beyond what it takes to start; published files are up
@@ -40,7 +40,7 @@ def read_state(path: str | Path) -> State:
         ValueError: no such file, or not one that can be read.
     """
     path = Path(path)
-    checkpoint = find_checkpoint(path)
+    checkpoint = common_name(path)
     if checkpoint is not None:
         return read_checkpoint(checkpoint)
     if not path.is_file():

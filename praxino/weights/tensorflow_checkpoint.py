@@ -39,7 +39,7 @@ _DTYPES = {
 _TEXT = 7
 
 
-def find_checkpoint(path: Path) -> Path | None:
+def common_name(path: Path) -> Path | None:
     """NAME of the checkpoint that a path means, of which NAME.index is there; None: it means none.
 
     Args:

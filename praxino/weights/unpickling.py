@@ -1,5 +1,7 @@
 """The child process that reads a pickle: tensors only, and then only as safetensors.
 
+PyTorch's own files are read by `torch.load(weights_only=True)`, other pickles by ours.
+
 `python -m praxino.weights.unpickling SOURCE TARGET`
 """
 
@@ -11,28 +13,40 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from praxino.weights.caffe2_pickle import read_pickle
 from praxino.weights.reading import CHILD_BYTES, CHILD_SECONDS
+
+# How PyTorch's files began before they were zip files: a pickle of this number.
+_OLD_PYTORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def convert(source: str, target: str) -> None:
     """What the child does: unpickle tensors only, find the state dict, write safetensors."""
     import torch
 
-    # Once for both formats, now that what torch imports at the first time can be read.
+    # Once for each format, now that what torch imports at the first time can be read.
     for is_zip in (True, False):
         tried, tensors = io.BytesIO(), {"a": nn.Parameter(torch.zeros(1))}
         torch.save(tensors, tried, _use_new_zipfile_serialization=is_zip)
         save(torch.load(io.BytesIO(tried.getvalue()), weights_only=True))
+    torch.from_numpy(np.zeros(1)).clone()
     with open(source, "rb") as file, open(target, "w+b") as converted:
         size = os.path.getsize(source)
         # No file can be written to later, but memory can; it takes no room until it is used.
         converted.truncate(4 * size + 2**20)
         with mmap.mmap(converted.fileno(), 0) as content:
             confine(size)
-            written = _as_safetensors(torch.load(file, map_location="cpu", weights_only=True))
+            start = file.read(len(_OLD_PYTORCH))
+            file.seek(0)
+            if start.startswith(b"\x80") and start != _OLD_PYTORCH:
+                found = read_pickle(file)
+            else:
+                found = torch.load(file, map_location="cpu", weights_only=True)
+            written = _as_safetensors(found)
             if len(written) > len(content):
                 raise MemoryError
             content[: len(written)] = written
@@ -41,7 +55,7 @@ def convert(source: str, target: str) -> None:
 
 def _as_safetensors(found: Any) -> bytes:
     """The state dict in what `torch.load` gave."""
-    for key in ("state_dict", "model_state", "model_state_dict", "model"):
+    for key in ("state_dict", "model_state", "model_state_dict", "model", "blobs"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping):
