@@ -26,6 +26,7 @@ from praxino.models.early_fusion import *
 from praxino.models.frame_difference import *
 from praxino.models.hara_r2plus1d import *
 from praxino.models.i3d import *
+from praxino.models.ji import *
 from praxino.models.karpathy import *
 from praxino.models.late_fusion import *
 from praxino.models.ltc import *

@@ -9,6 +9,8 @@ from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
+from praxino.models.ji import MODELS as JI
+from praxino.models.ji import PUBLISHED as JI_PUBLISHED
 from praxino.models.karpathy import MODELS as KARPATHY
 from praxino.models.karpathy import PUBLISHED as KARPATHY_PUBLISHED
 from praxino.models.late_fusion import MODELS as LATE_FUSION
@@ -38,6 +40,7 @@ _PAPERS = (
     FRAME_DIFFERENCE,
     HARA_R2PLUS1D,
     I3D,
+    JI,
     KARPATHY,
     LATE_FUSION,
     LTC,
@@ -61,6 +64,7 @@ PUBLISHED: tuple[Published, ...] = (
     *C3D_PUBLISHED,
     *CSN_PUBLISHED,
     *I3D_PUBLISHED,
+    *JI_PUBLISHED,
     *KARPATHY_PUBLISHED,
     *LTC_PUBLISHED,
     *R2PLUS1D_PUBLISHED,

@@ -45,6 +45,8 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "ir_csn_101": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "ir_csn_152": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "ir_csn_50": ({"frames": 2, "size": 32}, (1, 1, 1)),
+    "ji_3dcnn": ({}, (7, 1, 1)),
+    "ji_3dcnn_kth": ({}, (9, 1, 1)),
     "karpathy_early_fusion": ({"hidden": 8}, (10, 170, 170)),
     "karpathy_late_fusion": ({"hidden": 8}, (2, 170, 170)),
     "karpathy_single_frame": ({"hidden": 8}, (1, 170, 170)),
