@@ -19,17 +19,23 @@ from torch import nn
 
 from praxino.checked_json import checked
 from praxino.did_you_mean import did_you_mean
+from praxino.models.baccouche import *
 from praxino.models.backbone_2d import imagenet_weights
+from praxino.models.c2d import *
 from praxino.models.c3d import *
 from praxino.models.csn import *
+from praxino.models.densenet3d import *
 from praxino.models.early_fusion import *
 from praxino.models.frame_difference import *
 from praxino.models.hara_r2plus1d import *
 from praxino.models.i3d import *
+from praxino.models.i3d_resnet import *
 from praxino.models.ji import *
 from praxino.models.karpathy import *
 from praxino.models.late_fusion import *
 from praxino.models.ltc import *
+from praxino.models.mvit import *
+from praxino.models.non_local import *
 from praxino.models.preact_resnet3d import *
 from praxino.models.r2plus1d import *
 from praxino.models.r3d import *
@@ -39,13 +45,14 @@ from praxino.models.single_frame import *
 from praxino.models.slow import *
 from praxino.models.slowfast import *
 from praxino.models.small_3d import *
+from praxino.models.t3d import *
 from praxino.models.table import MODELS
 from praxino.models.toy_columns import *
 from praxino.models.tsm import *
 from praxino.models.x3d import *
 from praxino.weights.fitting import State, differences, load_strict
-from praxino.weights.published import Weights, fetch
-from praxino.weights.reading import read_state
+from praxino.weights.published import Weights, fetch, forget
+from praxino.weights.reading import holds_weights, read_state
 
 log = logging.getLogger("praxino")
 
@@ -69,7 +76,7 @@ def create_model(
         num_classes: K; None: as many as the weights have, or the builder's default. When the
             weights have another number, `head` starts anew and the log says so.
         weights: a published set by name (downloaded once), a file (`.safetensors`, or another
-            toolkit's `.pth` in one of the model's layouts), or None: random weights.
+            toolkit's checkpoint in one of the model's layouts), or None: random weights.
         **options: keyword arguments of the model's builder.
 
     Raises:
@@ -89,7 +96,7 @@ def create_model(
     if weights is not None:
         published = published_weights(name, **options)
         source = published.get(str(weights))
-        if source is None and not Path(weights).is_file():
+        if source is None and not holds_weights(weights):
             hint = did_you_mean(str(weights), published) or " Nobody has published any: use none."
             raise ValueError(
                 f"{name} has no weights {str(weights)!r}, and there is no such file.{hint}"

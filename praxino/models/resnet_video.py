@@ -77,6 +77,7 @@ class Trunk(nn.Module):
         width: channels of conv1; res2 to res5 have 4, 8, 16 and 32 times as many.
         conv1_kernel: of conv1, in frames.
         conv1_stride: of conv1 and of pool1, in frames.
+        pool1_padding: of pool1, in space.
         pool2: whether a max pooling after res2 halves time.
         joined: channels that come from another pathway for each one here, before every stage.
     """
@@ -88,6 +89,7 @@ class Trunk(nn.Module):
         width: int = 64,
         conv1_kernel: int = 1,
         conv1_stride: int = 1,
+        pool1_padding: int = 1,
         pool2: bool = False,
         joined: float = 0,
     ) -> None:
@@ -95,7 +97,9 @@ class Trunk(nn.Module):
         more = 1 + joined
         self.conv1 = ConvNorm(3, width, (conv1_kernel, 7, 7), (conv1_stride, 2, 2))
         self.relu = nn.ReLU(inplace=True)
-        self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(conv1_stride, 2, 2), padding=(0, 1, 1))
+        self.pool1 = nn.MaxPool3d(
+            (1, 3, 3), stride=(conv1_stride, 2, 2), padding=(0, pool1_padding, pool1_padding)
+        )
         self.res2 = _stage(int(width * more), width, kernels[0], stride=1)
         self.pool2 = nn.MaxPool3d((2, 1, 1)) if pool2 else nn.Identity()
         self.res3 = _stage(int(4 * width * more), 2 * width, kernels[1], stride=2)
@@ -160,9 +164,10 @@ class VideoResNet(nn.Module):
     Args:
         name: in error messages.
         num_classes: K.
-        kernels: as of `Trunk`, and so are the next three.
+        kernels: as of `Trunk`, and so are the next four.
         conv1_kernel: in frames.
         conv1_stride: in frames.
+        pool1_padding: in space.
         pool2: whether time is halved after res2.
         width: as in `Options`, and so are the rest.
         frames: T.
@@ -179,6 +184,7 @@ class VideoResNet(nn.Module):
         *,
         conv1_kernel: int = 1,
         conv1_stride: int = 1,
+        pool1_padding: int = 1,
         pool2: bool = False,
         width: int = 64,
         frames: int = 8,
@@ -193,9 +199,11 @@ class VideoResNet(nn.Module):
             width=width,
             conv1_kernel=conv1_kernel,
             conv1_stride=conv1_stride,
+            pool1_padding=pool1_padding,
             pool2=pool2,
         )
         self.least_frames = conv1_stride**2 + 1 if pool2 else 1  # pool2 needs two
+        self.least_size = 1 if pool1_padding else 5  # pool1 needs three
         self.pool = AverageWindows(window)
         self.dropout = nn.Dropout(0.5)
         self.head = nn.Linear(self.trunk.width, num_classes)
@@ -209,7 +217,7 @@ class VideoResNet(nn.Module):
 
         T is divided by 2 with pool2, and by 8 in I3D's 32-frame form.
         """
-        check_clip(clip, self.name, least_frames=self.least_frames)
+        check_clip(clip, self.name, least_frames=self.least_frames, least_size=self.least_size)
         maps: Tensor = self.trunk(clip)
         return maps
 

@@ -1,14 +1,19 @@
 """The table of all models: the rows of the papers' files, in alphabetical order."""
 
+from praxino.models.baccouche import MODELS as BACCOUCHE
+from praxino.models.c2d import MODELS as C2D
 from praxino.models.c3d import MODELS as C3D
 from praxino.models.c3d import PUBLISHED as C3D_PUBLISHED
 from praxino.models.csn import MODELS as CSN
 from praxino.models.csn import PUBLISHED as CSN_PUBLISHED
+from praxino.models.densenet3d import MODELS as DENSENET3D
+from praxino.models.densenet3d import PUBLISHED as DENSENET3D_PUBLISHED
 from praxino.models.early_fusion import MODELS as EARLY_FUSION
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
+from praxino.models.i3d_resnet import MODELS as I3D_RESNET
 from praxino.models.ji import MODELS as JI
 from praxino.models.ji import PUBLISHED as JI_PUBLISHED
 from praxino.models.karpathy import MODELS as KARPATHY
@@ -16,17 +21,23 @@ from praxino.models.karpathy import PUBLISHED as KARPATHY_PUBLISHED
 from praxino.models.late_fusion import MODELS as LATE_FUSION
 from praxino.models.ltc import MODELS as LTC
 from praxino.models.ltc import PUBLISHED as LTC_PUBLISHED
+from praxino.models.mvit import MODELS as MVIT
+from praxino.models.mvit import PUBLISHED as MVIT_PUBLISHED
+from praxino.models.non_local import MODELS as NON_LOCAL
 from praxino.models.preact_resnet3d import MODELS as PREACT_RESNET3D
 from praxino.models.r2plus1d import MODELS as R2PLUS1D
 from praxino.models.r2plus1d import PUBLISHED as R2PLUS1D_PUBLISHED
 from praxino.models.r3d import MODELS as R3D
 from praxino.models.resnet3d import MODELS as RESNET3D
+from praxino.models.resnet3d import PUBLISHED as RESNET3D_PUBLISHED
 from praxino.models.row import ModelRow, Published
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
 from praxino.models.slow import MODELS as SLOW
 from praxino.models.slowfast import MODELS as SLOWFAST
 from praxino.models.small_3d import MODELS as SMALL_3D
+from praxino.models.t3d import MODELS as T3D
+from praxino.models.t3d import PUBLISHED as T3D_PUBLISHED
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
 from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
@@ -34,16 +45,22 @@ from praxino.models.x3d import MODELS as X3D
 from praxino.models.x3d import PUBLISHED as X3D_PUBLISHED
 
 _PAPERS = (
+    BACCOUCHE,
+    C2D,
     C3D,
     CSN,
+    DENSENET3D,
     EARLY_FUSION,
     FRAME_DIFFERENCE,
     HARA_R2PLUS1D,
     I3D,
+    I3D_RESNET,
     JI,
     KARPATHY,
     LATE_FUSION,
     LTC,
+    MVIT,
+    NON_LOCAL,
     PREACT_RESNET3D,
     R2PLUS1D,
     R3D,
@@ -52,6 +69,7 @@ _PAPERS = (
     SLOW,
     SLOWFAST,
     SMALL_3D,
+    T3D,
     TOY_COLUMNS,
     TSM,
     X3D,
@@ -63,12 +81,16 @@ MODELS: dict[str, ModelRow] = dict(sorted(row for paper in _PAPERS for row in pa
 PUBLISHED: tuple[Published, ...] = (
     *C3D_PUBLISHED,
     *CSN_PUBLISHED,
+    *DENSENET3D_PUBLISHED,
     *I3D_PUBLISHED,
     *JI_PUBLISHED,
     *KARPATHY_PUBLISHED,
     *LTC_PUBLISHED,
+    *MVIT_PUBLISHED,
     *R2PLUS1D_PUBLISHED,
+    *RESNET3D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
+    *T3D_PUBLISHED,
     *TSM_PUBLISHED,
     *X3D_PUBLISHED,
 )
