@@ -286,3 +286,12 @@ def from_torchvision(state: State, model: nn.Module) -> State:
 _OLD_DENSENET = r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)"
 
 LAYOUTS = {"torchvision": from_torchvision}
+
+# From MMAction2's 2D ResNets, where a convolution and its norm are one module, to torchvision's.
+MMACTION2_RESNET_NAMES = (
+    (r"^(backbone\..*)\.downsample\.conv\.", r"\1.downsample.0."),
+    (r"^(backbone\..*)\.downsample\.bn\.", r"\1.downsample.1."),
+    (r"^(backbone\.(?:.*\.)?)conv(\d)\.conv\.", r"\1conv\2."),
+    (r"^(backbone\.(?:.*\.)?)conv(\d)\.bn\.", r"\1bn\2."),
+    (r"^backbone\.(conv1|bn1|layer\d)\.", r"backbone.features.\1."),
+)

@@ -10,23 +10,26 @@ Differs from the paper: nothing; ResNets of 23 blocks and more in their third st
 other block, as the authors' code does.
 """
 
+import re
 from collections.abc import Callable, Iterator
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from praxino.models.backbone_2d import Backbone2d, from_torchvision
+from praxino.models.backbone_2d import MMACTION2_RESNET_NAMES, Backbone2d, from_torchvision
 from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
 
-__all__ = ["tsm_mobilenet_v2", "tsm_r18", "tsm_r34", "tsm_r50", "tsm_r101"]
+__all__ = ["tsm_mobilenet_v2", "tsm_nl_r50", "tsm_r18", "tsm_r34", "tsm_r50", "tsm_r101"]
 
 Shift = Callable[[Tensor], Tensor]
+Kind = Literal["embedded_gaussian", "gaussian", "dot_product"]
+KINDS: tuple[Kind, ...] = ("embedded_gaussian", "gaussian", "dot_product")
 
 
 def shift_both_ways(maps: Tensor, frames: int, share: int = 8) -> Tensor:
@@ -69,6 +72,45 @@ def shift_forward(maps: Tensor, frames: int, share: int = 8) -> Tensor:
     return torch.cat([from_last, clips[:, :, fold:]], dim=2).flatten(0, 1)
 
 
+class NonLocal(nn.Module):
+    """Every position of a clip looks at every other (Wang et al., CVPR 2018, arXiv:1711.07971).
+
+    Args:
+        channels: C.
+        kind: how alike two positions are. "embedded_gaussian": the softmax of the products of
+            learned queries and keys; "gaussian": of the maps themselves; "dot_product": the
+            products divided by their number.
+    """
+
+    def __init__(self, channels: int, kind: Kind) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}.")
+        self.kind = kind
+        self.value = nn.Conv3d(channels, channels // 2, 1)
+        if kind != "gaussian":
+            self.query = nn.Conv3d(channels, channels // 2, 1)
+            self.key = nn.Conv3d(channels, channels // 2, 1)
+        self.pool = nn.MaxPool3d((1, 2, 2))
+        self.out = nn.Conv3d(channels // 2, channels, 1, bias=False)
+        self.norm = nn.BatchNorm3d(channels)
+        nn.init.constant_(self.norm.weight, 0.01)  # at first it hardly changes what is there
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """`(B, C, T, H, W)` to the same."""
+        queries = maps if self.kind == "gaussian" else self.query(maps)
+        keys = self.pool(maps if self.kind == "gaussian" else self.key(maps))
+        values = self.pool(self.value(maps)).flatten(2)  # (B, C / 2, M), a quarter of the positions
+        alike = queries.flatten(2).transpose(1, 2) @ keys.flatten(2)  # (B, N, M)
+        if self.kind == "dot_product":
+            alike = alike / alike.shape[2]
+        else:
+            alike = alike.softmax(dim=2)
+        seen = (alike @ values.transpose(1, 2)).transpose(1, 2)  # (B, C / 2, N)
+        result: Tensor = maps + self.norm(self.out(seen.unflatten(2, maps.shape[2:])))
+        return result
+
+
 class Tsm(nn.Module):
     """A ResNet or MobileNetV2 of torchvision with shifts; see `TsmOptions` for the arguments."""
 
@@ -82,8 +124,14 @@ class Tsm(nn.Module):
         share: int = 8,
         online: bool = False,
         dropout: float = 0.5,
+        non_local: Kind | None = None,
     ) -> None:
         super().__init__()
+        if online and non_local:
+            raise ValueError(
+                f"online=True waits for no frame, and non_local={non_local!r} looks at all of "
+                "them: choose one."
+            )
         if share < 2:
             raise ValueError(
                 f"share must be at least 2, got {share}: two parts move, one each way."
@@ -94,6 +142,15 @@ class Tsm(nn.Module):
         self.backbone.neck = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout)
         )
+        # After every other block of the second and third stage.
+        self.non_local = nn.ModuleDict(
+            {
+                name: NonLocal(block.bn3.num_features, non_local)
+                for name, block, _ in self._blocks()
+                if non_local
+                and name in ("layer2_0", "layer2_2", "layer3_0", "layer3_2", "layer3_4")
+            }
+        )
         self.head = nn.Linear(self.backbone.out_features, num_classes)
         nn.init.normal_(self.head.weight, std=0.001)
         nn.init.zeros_(self.head.bias)
@@ -101,11 +158,12 @@ class Tsm(nn.Module):
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """The map of each frame: `(B, D, T, H / 32, W / 32)`, rounded up."""
-        check_clip(clip, "TSM")
+        # Non-local blocks halve maps of a sixteenth of the clip's size.
+        check_clip(clip, "TSM", least_size=17 if self.non_local else 1)
         frames = clip.shape[2]
         move = shift_forward if self.online else shift_both_ways
         maps = rearrange(clip, "b c t h w -> (b t) c h w")
-        maps = self._maps(maps, lambda maps: move(maps, frames, self.share))
+        maps = self._maps(maps, lambda maps: move(maps, frames, self.share), frames)
         return rearrange(maps, "(b t) d h w -> b d t h w", t=frames)
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -153,25 +211,28 @@ class Tsm(nn.Module):
             from_last = torch.zeros_like(after[-1]) if before is None else next(before)
             return torch.cat([from_last, maps[:, fold:]], dim=1)
 
-        maps = self._maps(frame, shift)
+        maps = self._maps(frame, shift, frames=1)
         logits: Tensor = self.head(self.backbone.neck(maps))
         return logits, tuple(after)
 
-    def _maps(self, maps: Tensor, shift: Shift) -> Tensor:
-        for block, shifts in self._blocks():
+    def _maps(self, maps: Tensor, shift: Shift, frames: int) -> Tensor:
+        for name, block, shifts in self._blocks():
             maps = _residual(block, maps, shift) if shifts else block(maps)
+            if name in self.non_local:
+                clips = rearrange(maps, "(b t) c h w -> b c t h w", t=frames)
+                maps = rearrange(self.non_local[name](clips), "b c t h w -> (b t) c h w")
         return maps
 
-    def _blocks(self) -> Iterator[tuple[nn.Module, bool]]:
-        """The network's parts in the order in which they run, and which of them shift."""
+    def _blocks(self) -> Iterator[tuple[str, Any, bool]]:
+        """The network's parts in the order in which they run: name, part, whether it shifts."""
         stages = dict(self.backbone.features.named_children())
         every = 2 if len(stages.get("layer3", ())) >= 23 else 1  # type: ignore[arg-type]
-        for stage in stages.values():
+        for stage_name, stage in stages.items():
             blocks = stage if isinstance(stage, nn.Sequential) else [stage]
             for number, block in enumerate(blocks):
                 # Of a MobileNet the blocks that have a shortcut, of a ResNet all that are blocks.
                 has_branch = getattr(block, "use_res_connect", hasattr(block, "conv1"))
-                yield block, has_branch and number % every == 0
+                yield f"{stage_name}_{number}", block, has_branch and number % every == 0
 
 
 def _residual(block: Any, maps: Tensor, shift: Shift) -> Tensor:
@@ -246,6 +307,22 @@ def tsm_r101(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
     return Tsm(num_classes, "resnet101", **options)
 
 
+def tsm_nl_r50(
+    num_classes: int = 400,
+    *,
+    kind: Kind = "embedded_gaussian",
+    **options: Unpack[TsmOptions],
+) -> Tsm:
+    """TSM on ResNet-50 with five non-local blocks.
+
+    Args:
+        num_classes: K.
+        kind: of the blocks, see `NonLocal`.
+        **options: see `TsmOptions`; not `online`.
+    """
+    return Tsm(num_classes, "resnet50", non_local=kind, **options)
+
+
 def tsm_mobilenet_v2(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
     """TSM on MobileNetV2: 2.7 million parameters, 2.4 G multiply-adds for 8 frames of 224 x 224.
 
@@ -262,6 +339,13 @@ _MIT_HAN_LAB_NAMES = (
     (r"^module\.", ""),
     (r"^base_model\.", ""),
     (r"\.net\.", "."),
+    (r"^layer(\d)\.(\d+)\.nl\.", r"non_local.layer\1_\2."),
+    (r"^(non_local.*)\.g\.0\.", r"\1.value."),
+    (r"^(non_local.*)\.theta\.", r"\1.query."),
+    (r"^(non_local.*)\.phi\.0\.", r"\1.key."),
+    (r"^(non_local.*)\.W\.0\.", r"\1.out."),
+    (r"^(non_local.*)\.W\.1\.", r"\1.norm."),
+    (r"^layer(\d)\.(\d+)\.block\.", r"layer\1.\2."),
     (r"^(features\.\d+\.conv)\.([01])\.", r"\1.0.\2."),
     (r"^(features\.1\.conv)\.3\.", r"\1.1."),
     (r"^(features\.1\.conv)\.4\.", r"\1.2."),
@@ -270,18 +354,20 @@ _MIT_HAN_LAB_NAMES = (
     (r"^(features\.\d+\.conv)\.6\.", r"\1.2."),
     (r"^(features\.\d+\.conv)\.7\.", r"\1.3."),
     (r"^(new_fc|fc|classifier)\.", "head."),
-    (r"^(?!head\.)", "backbone.features."),
+    (r"^(?!head\.|non_local\.)", "backbone.features."),
 )
 
 _MMACTION2_NAMES = (
     (r"\.net\.", "."),
-    (r"^backbone\.", ""),
-    (r"\.downsample\.conv\.", ".downsample.0."),
-    (r"\.downsample\.bn\.", ".downsample.1."),
-    (r"(^|\.)conv(\d)\.conv\.", r"\1conv\2."),
-    (r"(^|\.)conv(\d)\.bn\.", r"\1bn\2."),
+    (r"^backbone\.layer(\d)\.(\d+)\.non_local_block\.", r"non_local.layer\1_\2."),
+    (r"^(non_local.*)\.g\.0\.conv\.", r"\1.value."),
+    (r"^(non_local.*)\.theta\.conv\.", r"\1.query."),
+    (r"^(non_local.*)\.phi\.0\.conv\.", r"\1.key."),
+    (r"^(non_local.*)\.conv_out\.conv\.", r"\1.out."),
+    (r"^(non_local.*)\.conv_out\.bn\.", r"\1.norm."),
+    (r"^(backbone\.layer\d\.\d+)\.block\.", r"\1."),
+    *MMACTION2_RESNET_NAMES,
     (r"^cls_head\.fc_cls\.", "head."),
-    (r"^(?!head\.)", "backbone.features."),
 )
 
 # Of MobileNetV2: mmaction2 counts stages and blocks, torchvision blocks only.
@@ -312,13 +398,18 @@ _MMACTION2_MOBILENET_NAMES = (
     (r"\.conv\.2\.conv\.", ".conv.2."),
     (r"\.conv\.2\.bn\.", ".conv.3."),
     (r"^cls_head\.fc_cls\.", "head."),
-    (r"^(?!head\.)", "backbone.features."),
+    (r"^(?!head\.|non_local\.)", "backbone.features."),
 )
 
 
 def from_mit_han_lab(state: State, model: nn.Module) -> State:
     """Rename the entries of the authors' TSM, or of their online demo's MobileNetV2."""
-    return rename(state, _MIT_HAN_LAB_NAMES)
+    state = rename(state, _MIT_HAN_LAB_NAMES)
+    for name in [name for name in state if re.match(r"non_local\..*\.out\.bias$", name)]:
+        # A bias before a norm only moves the mean that the norm takes away.
+        mean = name.replace("out.bias", "norm.running_mean")
+        state[mean] = state[mean] - state.pop(name)
+    return state
 
 
 def from_mmaction2(state: State, model: nn.Module) -> State:
@@ -405,6 +496,26 @@ WEIGHTS_R50 = {
         f"TSM_somethingv2_{_AUTHORS_R50}16_e45", 63.1, _SOMETHING.format(16), "Something-V2", 174
     ),
 }
+# For the kind of non-local blocks that is named.
+WEIGHTS_NL_R50 = {
+    "kinetics400_dense": _of_the_authors(
+        f"TSM_kinetics_{_AUTHORS_R50}8_e100_dense_nl", 75.6, _DENSE
+    ),
+    **{
+        f"kinetics400_mmaction2_{kind.replace('-', '_')}": _of_mmaction2(
+            f"tsm_imagenet-pretrained-r50-nl-{kind}_8xb16-1x1x8-50e_kinetics400-rgb",
+            end,
+            top1,
+            top5,
+            "Kinetics-400",
+        )
+        for kind, end, top1, top5 in (
+            ("dot-product", "20220831-108bfde5", 74.17, 90.95),
+            ("embedded-gaussian", "20220831-35eddb57", 74.45, 91.11),
+            ("gaussian", "20220831-7e54dacf", 73.37, 90.82),
+        )
+    },
+}
 WEIGHTS_R101 = {
     "something_v1": _of_the_authors(
         "TSM_something_RGB_resnet101_shift8_blockres_avg_segment8_e45",
@@ -457,6 +568,7 @@ MODELS = {
     )
     for name, build, backbone, weights in (
         ("tsm_mobilenet_v2", tsm_mobilenet_v2, "mobilenet_v2", WEIGHTS_MOBILENET_V2),
+        ("tsm_nl_r50", tsm_nl_r50, "resnet50", WEIGHTS_NL_R50),
         ("tsm_r101", tsm_r101, "resnet101", WEIGHTS_R101),
         ("tsm_r18", tsm_r18, "resnet18", {}),
         ("tsm_r34", tsm_r34, "resnet34", {}),
@@ -464,7 +576,7 @@ MODELS = {
     )
 }
 
-_METAFILE = "MMAction2 0.24 model zoo"
+_METAFILE, _README = "MMAction2 0.24 model zoo", "MMAction2 1.0 model zoo"
 PUBLISHED = (
     Published(
         "tsm_r50",
@@ -476,9 +588,13 @@ PUBLISHED = (
     ),
     Published("tsm_r50", _METAFILE, clip=(3, 16, 224, 224), multiply_adds="65,931,124,736"),
     Published("tsm_mobilenet_v2", _METAFILE, parameters="2,736,272"),
+    Published("tsm_nl_r50", _METAFILE, parameters="31,682,000"),
+    Published("tsm_nl_r50", _METAFILE, options={"kind": "gaussian"}, parameters="28,007,888"),
+    Published("tsm_nl_r50", _README, multiply_adds="61.30 G"),
+    Published("tsm_nl_r50", _README, options={"kind": "gaussian"}, multiply_adds="59.06 G"),
     Published(
         "tsm_r101",
-        "MMAction2 1.0 model zoo",
+        _README,
         options={"num_classes": 174},
         parameters="42.86 M",
         multiply_adds="62.66 G",

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from praxino.models import convert_state_dict, create_model, published_weights
-from praxino.models.tsm import shift_both_ways, shift_forward
+from praxino.models.tsm import NonLocal, shift_both_ways, shift_forward
 from praxino.weights.fitting import check_fit
 
 
@@ -61,7 +61,7 @@ def test_where_the_shifts_are(name: str, count: int) -> None:
     """In every block of a ResNet, in every other one of a deep one; behind shortcuts."""
     with torch.device("meta"):
         model: Any = create_model(name)
-    assert sum(shifts for _, shifts in model._blocks()) == count
+    assert sum(shifts for _, _, shifts in model._blocks()) == count
 
 
 @pytest.mark.parametrize("name", ["tsm_r18", "tsm_mobilenet_v2"])
@@ -151,3 +151,93 @@ def test_reads_the_online_demonstration() -> None:
 
 def test_has_its_own_weights_and_its_backbones() -> None:
     assert {"imagenet", "kinetics400"} <= set(published_weights("tsm_r50"))
+
+
+@pytest.mark.parametrize("kind", ["embedded_gaussian", "gaussian", "dot_product"])
+def test_a_position_sees_all_others_as_far_as_they_are_alike(kind: Any) -> None:
+    """Written out position by position."""
+    torch.manual_seed(0)
+    block = NonLocal(4, kind).eval()
+    with torch.no_grad():
+        block.norm.weight.fill_(1)
+        maps = torch.randn(1, 4, 2, 2, 3)
+        kept = maps[..., :2]  # the third column is no full window
+        positions = maps.flatten(2)[0].T  # (12, 4)
+
+        def seen_by(layer: nn.Module, of: Tensor) -> Tensor:
+            """The largest of each 2 x 2 window: `(T, channels)`."""
+            return layer(of).amax(dim=(3, 4))[0].T
+
+        keys = seen_by(nn.Identity() if kind == "gaussian" else block.key, kept)
+        values = seen_by(block.value, kept)
+        for number, position in enumerate(positions):
+            query = position
+            if kind != "gaussian":
+                query = block.query.weight.flatten(1) @ position + block.query.bias
+            alike = keys @ query
+            alike = alike / 2 if kind == "dot_product" else alike.softmax(0)
+            expected = position + block.out.weight.flatten(1) @ (alike @ values) / (1 + 1e-5) ** 0.5
+            torch.testing.assert_close(block(maps).flatten(2)[0, :, number], expected)
+
+
+@pytest.mark.parametrize("source", ["mit_han_lab", "mmaction2"])
+def test_reads_non_local_blocks(source: str) -> None:
+    with torch.device("meta"):
+        model: Any = create_model("tsm_nl_r50")
+    names = {  # ours, the authors', mmaction2's
+        "value.": ("g.0.", "g.0.conv."),
+        "query.": ("theta.", "theta.conv."),
+        "key.": ("phi.0.", "phi.0.conv."),
+        "out.": ("W.0.", "conv_out.conv."),
+        "norm.": ("W.1.", "conv_out.bn."),
+    }
+    wrapped, block_name = [("base_model.", ".nl."), ("backbone.", ".non_local_block.")][
+        source == "mmaction2"
+    ]
+    state = {}
+    for name, value in model.state_dict().items():
+        if name.startswith("non_local."):
+            _, block, rest = name.split(".", 2)
+            part = next(part for part in names if rest.startswith(part))
+            theirs = names[part][source == "mmaction2"] + rest.removeprefix(part)
+            state[wrapped + block.replace("_", ".") + block_name + theirs] = value
+            if source == "mit_han_lab" and part == "out.":
+                bias = torch.zeros(len(value), device="meta")
+                state[wrapped + block.replace("_", ".") + ".nl.W.0.bias"] = bias
+        elif name.startswith("backbone."):
+            name = name.removeprefix("backbone.features.")
+            for block in model.non_local:
+                dotted = block.replace("_", ".") + "."
+                name = name.replace(dotted, dotted + "block.") if name.startswith(dotted) else name
+            if source == "mmaction2":
+                name = name.replace("downsample.0", "downsample.conv")
+                name = name.replace("downsample.1", "downsample.bn")
+                for number in "123":
+                    name = name.replace(f"conv{number}.", f"conv{number}.conv.")
+                    name = name.replace(f"bn{number}.", f"conv{number}.bn.")
+            state[wrapped + name] = value
+        else:
+            theirs = ("new_fc.", "cls_head.fc_cls.")[source == "mmaction2"]
+            state[name.replace("head.", theirs)] = value
+    check_fit(model, convert_state_dict(state, source=source, model=model), source)
+
+
+def test_a_bias_before_a_norm_moves_its_mean() -> None:
+    bias, mean = torch.tensor([1.0, 2.0]), torch.tensor([5.0, 5.0])
+    state = {
+        "module.base_model.layer2.0.nl.W.0.bias": bias,
+        "module.base_model.layer2.0.nl.W.1.running_mean": mean,
+    }
+    with torch.device("meta"):
+        model = create_model("tsm_nl_r50")
+    found = convert_state_dict(state, source="mit_han_lab", model=model)
+    assert {name: value.tolist() for name, value in found.items()} == {
+        "non_local.layer2_0.norm.running_mean": [4.0, 3.0]
+    }
+
+
+def test_non_local_blocks_have_three_kinds_and_see_the_future() -> None:
+    with pytest.raises(ValueError, match=r"embedded_gaussian, gaussian, dot_product, not 'cosine'"):
+        NonLocal(4, "cosine")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"online=True .* non_local='gaussian'"):
+        create_model("tsm_nl_r50", kind="gaussian", online=True)
