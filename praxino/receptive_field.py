@@ -29,6 +29,10 @@ Span = tuple[Tensor, ...]
 
 _NOWHERE = 2**30  # the span of what depends on no input: neutral in a minimum
 
+# Scores of attention, queries by keys, that are followed one by one; a ViT over a video has
+# billions.
+_MOST_SCORES = 2**20
+
 _FRESH = {
     *(aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full, aten.zeros_like),
     *(aten.ones_like, aten.empty_like, aten.full_like, aten.fill_, aten.zero_),
@@ -169,9 +173,12 @@ class FollowReceptiveField(TorchDispatchMode):
             return [tuple(b.amin(named["dim"], keepdim=True) for b in self._span(first))]
         if packet in _PRODUCTS:
             *bias, left, right = tensors
-            parts = [tuple(bound.amin(-1, keepdim=True) for bound in self._span(left))]
-            parts += [tuple(bound.amin(-2, keepdim=True) for bound in self._span(right))]
-            return [_union(parts + [self._span(tensor) for tensor in bias])]
+            rows = tuple(bound.amin(-1, keepdim=True) for bound in self._span(left))
+            columns = tuple(bound.amin(-2, keepdim=True) for bound in self._span(right))
+            if _differ(rows, -2) * _differ(columns, -1) > _MOST_SCORES:
+                # Each query goes on to a sum over all keys, so for what follows nothing is lost.
+                columns = tuple(bound.amin(-1, keepdim=True) for bound in columns)
+            return [_union([rows, columns, *(self._span(tensor) for tensor in bias)])]
         if packet is aten.as_strided_ and first.shape == outputs[0].shape:
             return [self._span(first)]
         return [
@@ -296,6 +303,11 @@ def _union(spans: Sequence[Span]) -> Span:
     for span in spans[1:]:
         joined = tuple(torch.minimum(a, b) for a, b in zip(joined, span, strict=True))
     return joined
+
+
+def _differ(span: Span, dim: int) -> int:
+    """Along a dimension: as many elements as have spans of their own; 1: all have the same."""
+    return max(bound.shape[dim] for bound in span)
 
 
 def _hull(span: Span, dimensions: int) -> Span:

@@ -50,7 +50,8 @@ from praxino.models.table import MODELS
 from praxino.models.toy_columns import *
 from praxino.models.tsm import *
 from praxino.models.x3d import *
-from praxino.weights.fitting import State, differences, load_strict
+from praxino.shortened import shortened
+from praxino.weights.fitting import State, differences, load_strict, unwrapped
 from praxino.weights.published import Weights, fetch, forget
 from praxino.weights.reading import holds_weights, read_state
 
@@ -118,8 +119,13 @@ def create_model(
 
 
 def load_weights(
-    model: nn.Module, name: str, source: Weights | str | Path, *, keep_head: bool = False
-) -> None:
+    model: nn.Module,
+    name: str,
+    source: Weights | str | Path,
+    *,
+    keep_head: bool = False,
+    layout: str | None = None,
+) -> str | None:
     """Load published weights or a file into a model, strictly; after an error it is unchanged.
 
     Args:
@@ -128,16 +134,22 @@ def load_weights(
         source: a row of `published_weights(name)`, or a file.
         keep_head: whether the model gets the weights' classes; otherwise it keeps its own number
             of classes, and where that differs, its own new head.
+        layout: whose names a file has; None: those under which it comes nearest to fitting.
+
+    Returns:
+        The layout that was read; None: our own names.
 
     Raises:
         ValueError: the file cannot be read or does not fit; the first ten differences are listed.
         EnvironmentFault: published weights cannot be downloaded.
     """
     path = fetch(source) if isinstance(source, Weights) else Path(source)
-    state = read_state(path)
-    layout = source.layout if isinstance(source, Weights) else _layout_of(state, name, model)
+    state = unwrapped(read_state(path))
+    if isinstance(source, Weights):
+        layout = source.layout
+    layout = layout or _layout_of(state, name, model)
     if layout is not None:
-        state = _row(name).layouts[layout](state, model)
+        state = convert_state_dict(state, source=layout, model=model)
     bias = state.get("head.bias")
     found = len(bias) if bias is not None and bias.ndim == 1 else None
     head: Any = model.head
@@ -157,10 +169,13 @@ def load_weights(
         load_strict(model, state, path.name)
     except ValueError:
         model.head = before
+        if isinstance(source, Weights) and source.sha256_prefix is None:
+            forget(source)  # that it does not fit may well be the file's fault
         raise
     if isinstance(source, Weights) and source.mean is not None and source.std is not None:
         spec: Any = model.clip_spec
         model.clip_spec = dataclasses.replace(spec, mean=source.mean, std=source.std)
+    return layout
 
 
 def _layout_of(state: State, name: str, model: nn.Module) -> str | None:
@@ -173,11 +188,12 @@ def _layout_of(state: State, name: str, model: nn.Module) -> str | None:
     return min(candidates, key=lambda layout: len(differences(model, candidates[layout])))
 
 
-def convert_state_dict(state: State, *, source: str, model: nn.Module) -> State:
+def convert_state_dict(state: Mapping[str, Any], *, source: str, model: nn.Module) -> State:
     """Rename (and reshape where need be) another toolkit's weights to ours.
 
     Args:
-        state: tensors by name, as that toolkit saves them.
+        state: tensors by name, as that toolkit saves them: also under a key such as `state_dict`
+            beside other things, or all with a prefix such as `module.`.
         source: the toolkit, one of `layouts_of(model)`.
         model: one of this package's models, with as many classes as the weights.
 
@@ -185,7 +201,8 @@ def convert_state_dict(state: State, *, source: str, model: nn.Module) -> State:
         What `model.load_state_dict` takes, strictly.
 
     Raises:
-        ValueError: no model of this package, or it has no layout of that name.
+        ValueError: no model of this package, it has no layout of that name, or what is given is
+            not in this layout.
     """
     layouts = layouts_of(model)
     if source not in layouts:
@@ -193,7 +210,14 @@ def convert_state_dict(state: State, *, source: str, model: nn.Module) -> State:
             f"{type(model).__name__} cannot read weights of {source!r}."
             f"{did_you_mean(source, layouts)}"
         )
-    return layouts[source](state, model)
+    try:
+        return layouts[source](unwrapped(state), model)
+    except (KeyError, IndexError, TypeError, RuntimeError) as error:
+        # It lacks names, or has shapes, that this conversion counts on.
+        reason = shortened(str(error).partition("\n")[0])
+        raise ValueError(
+            f"These are no weights of {type(model).__name__} as {source} names them: {reason}."
+        ) from None
 
 
 def layouts_of(model: nn.Module) -> Mapping[str, Layout]:
