@@ -34,13 +34,16 @@ from praxino.models.ji import *
 from praxino.models.karpathy import *
 from praxino.models.late_fusion import *
 from praxino.models.ltc import *
+from praxino.models.mc3 import *
 from praxino.models.mvit import *
 from praxino.models.non_local import *
 from praxino.models.preact_resnet3d import *
 from praxino.models.r2plus1d import *
 from praxino.models.r3d import *
+from praxino.models.r3d_jf import *
 from praxino.models.resnet3d import *
 from praxino.models.row import Layout, ModelRow
+from praxino.models.s3d import *
 from praxino.models.single_frame import *
 from praxino.models.slow import *
 from praxino.models.slowfast import *
@@ -148,24 +151,11 @@ def load_weights(
     if isinstance(source, Weights):
         layout = source.layout
     layout = layout or _layout_of(state, name, model)
-    if layout is not None:
-        state = convert_state_dict(state, source=layout, model=model)
-    bias = state.get("head.bias")
-    found = len(bias) if bias is not None and bias.ndim == 1 else None
-    head: Any = model.head
-    if found is not None and found != head.out_features:
-        if keep_head:
-            head = nn.Linear(head.in_features, found)
-        else:
-            log.info(
-                "%s: the weights know %d classes; a new head for %d starts at random",
-                name,
-                found,
-                head.out_features,
-            )
-            state |= {f"head.{key}": value for key, value in head.state_dict().items()}
-    before, model.head = model.head, head
+    before = model.head
     try:
+        if layout is not None:
+            state = convert_state_dict(state, source=layout, model=model)
+        state = _with_head(model, state, path.name, keep_head)
         load_strict(model, state, path.name)
     except ValueError:
         model.head = before
@@ -176,6 +166,25 @@ def load_weights(
         spec: Any = model.clip_spec
         model.clip_spec = dataclasses.replace(spec, mean=source.mean, std=source.std)
     return layout
+
+
+def _with_head(model: nn.Module, state: State, where: str, keep_head: bool) -> State:
+    """Make the classifiers of a model and of weights agree: one gets the other's classes."""
+    head: Any = model.head
+    bias = state.get("head.bias")
+    found = len(bias) if bias is not None and bias.ndim == 1 else head.out_features
+    if found == head.out_features:
+        return state
+    if keep_head:
+        model.head = nn.Linear(head.in_features, found)
+        return state
+    log.info(
+        "%s: the weights know %d classes; a new head for %d starts at random",
+        where,
+        found,
+        head.out_features,
+    )
+    return state | {f"head.{key}": value for key, value in head.state_dict().items()}
 
 
 def _layout_of(state: State, name: str, model: nn.Module) -> str | None:

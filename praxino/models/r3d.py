@@ -12,7 +12,7 @@ released torchvision weights.
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
-from praxino.models.row import ModelRow
+from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
@@ -164,3 +164,5 @@ PAPER = "Tran et al., A Closer Look at Spatiotemporal Convolutions, CVPR 2018"
 MODELS = {
     "r3d_18": ModelRow(r3d_18, PAPER, 2018, "3d", weights=WEIGHTS, layouts=LAYOUTS),
 }
+
+PUBLISHED = (Published("r3d_18", "torchvision", parameters="33,371,472", multiply_adds="40.697 G"),)

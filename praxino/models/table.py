@@ -21,6 +21,8 @@ from praxino.models.karpathy import PUBLISHED as KARPATHY_PUBLISHED
 from praxino.models.late_fusion import MODELS as LATE_FUSION
 from praxino.models.ltc import MODELS as LTC
 from praxino.models.ltc import PUBLISHED as LTC_PUBLISHED
+from praxino.models.mc3 import MODELS as MC3
+from praxino.models.mc3 import PUBLISHED as MC3_PUBLISHED
 from praxino.models.mvit import MODELS as MVIT
 from praxino.models.mvit import PUBLISHED as MVIT_PUBLISHED
 from praxino.models.non_local import MODELS as NON_LOCAL
@@ -28,9 +30,13 @@ from praxino.models.preact_resnet3d import MODELS as PREACT_RESNET3D
 from praxino.models.r2plus1d import MODELS as R2PLUS1D
 from praxino.models.r2plus1d import PUBLISHED as R2PLUS1D_PUBLISHED
 from praxino.models.r3d import MODELS as R3D
+from praxino.models.r3d import PUBLISHED as R3D_PUBLISHED
+from praxino.models.r3d_jf import MODELS as R3D_JF
 from praxino.models.resnet3d import MODELS as RESNET3D
 from praxino.models.resnet3d import PUBLISHED as RESNET3D_PUBLISHED
 from praxino.models.row import ModelRow, Published
+from praxino.models.s3d import MODELS as S3D
+from praxino.models.s3d import PUBLISHED as S3D_PUBLISHED
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
 from praxino.models.slow import MODELS as SLOW
@@ -59,12 +65,15 @@ _PAPERS = (
     KARPATHY,
     LATE_FUSION,
     LTC,
+    MC3,
     MVIT,
     NON_LOCAL,
     PREACT_RESNET3D,
     R2PLUS1D,
     R3D,
+    R3D_JF,
     RESNET3D,
+    S3D,
     SINGLE_FRAME,
     SLOW,
     SLOWFAST,
@@ -86,9 +95,12 @@ PUBLISHED: tuple[Published, ...] = (
     *JI_PUBLISHED,
     *KARPATHY_PUBLISHED,
     *LTC_PUBLISHED,
+    *MC3_PUBLISHED,
     *MVIT_PUBLISHED,
     *R2PLUS1D_PUBLISHED,
+    *R3D_PUBLISHED,
     *RESNET3D_PUBLISHED,
+    *S3D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *T3D_PUBLISHED,
     *TSM_PUBLISHED,
