@@ -45,6 +45,7 @@ from praxino.models.small_3d import MODELS as SMALL_3D
 from praxino.models.t3d import MODELS as T3D
 from praxino.models.t3d import PUBLISHED as T3D_PUBLISHED
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
+from praxino.models.toy_columns import PUBLISHED as TOY_COLUMNS_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
 from praxino.models.x3d import MODELS as X3D
@@ -103,6 +104,7 @@ PUBLISHED: tuple[Published, ...] = (
     *S3D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *T3D_PUBLISHED,
+    *TOY_COLUMNS_PUBLISHED,
     *TSM_PUBLISHED,
     *X3D_PUBLISHED,
 )

@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
-from praxino.models.row import ModelRow
+from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 
 __all__ = ["toy_3d", "toy_early_fusion", "toy_late_fusion"]
@@ -125,3 +125,69 @@ MODELS = {
     "toy_early_fusion": ModelRow(toy_early_fusion, PAPER, 2020, "teaching"),
     "toy_late_fusion": ModelRow(toy_late_fusion, PAPER, 2020, "teaching"),
 }
+
+_LECTURE = "EECS 498 lecture 18, 2020, the table of three columns"
+PUBLISHED = (
+    Published(
+        "toy_late_fusion",
+        _LECTURE,
+        sizes={
+            "input": (3, 20, 64, 64),
+            "conv1": (12, 20, 64, 64),
+            "pool1": (12, 20, 16, 16),
+            "conv2": (24, 20, 16, 16),
+            "pool": (24, 1, 1, 1),
+        },
+        receptive_fields={
+            "conv1": (1, 3, 3),
+            "pool1": (1, 6, 6),
+            "conv2": (1, 14, 14),
+            "pool": (20, 64, 64),
+        },
+    ),
+    Published(
+        "toy_early_fusion",
+        _LECTURE,
+        sizes={
+            "input": (3, 20, 64, 64),
+            "conv1": (12, 64, 64),
+            "pool1": (12, 16, 16),
+            "conv2": (24, 16, 16),
+            "pool": (24, 1, 1),
+        },
+        receptive_fields={
+            "conv1": (20, 3, 3),
+            "pool1": (20, 6, 6),
+            "conv2": (20, 14, 14),
+            "pool": (20, 64, 64),
+        },
+    ),
+    Published(
+        "toy_early_fusion",
+        f"{_LECTURE}: Conv2D(3x3, 3*10->12)",
+        layer_multiply_adds={"conv1": "13.3 M"},  # 3 * 10 * 3 * 3 * 12 at each of 64 x 64
+        erratum="20 frames have 3 x 20 channels, not 3 x 10",
+    ),
+    Published(
+        "toy_3d",
+        _LECTURE,
+        sizes={
+            "input": (3, 20, 64, 64),
+            "conv1": (12, 20, 64, 64),
+            "pool1": (12, 5, 16, 16),
+            "conv2": (24, 5, 16, 16),
+        },
+        receptive_fields={
+            "conv1": (3, 3, 3),
+            "pool1": (6, 6, 6),
+            "conv2": (14, 14, 14),
+            "pool": (20, 64, 64),
+        },
+    ),
+    Published(
+        "toy_3d",
+        _LECTURE,
+        sizes={"pool": (24, 1, 1)},
+        erratum="the average of a 3D network's map is 24 x 1 x 1 x 1: the T is left out",
+    ),
+)
