@@ -53,7 +53,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "i3d_flow": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "i3d_nl_r101": (THIN, (2, 17, 17)),
     "i3d_nl_r50": (THIN, (2, 17, 17)),
-    "i3d_nl_r50_32x2": (THIN, (5, 17, 17)),
+    "i3d_nl_r50_32x2": (THIN | {"frames": 16}, (5, 17, 17)),
     "i3d_r101": (THIN, (2, 1, 1)),
     "i3d_r101_32x2": (THIN, (5, 1, 1)),
     "i3d_r50": (THIN, (2, 1, 1)),
