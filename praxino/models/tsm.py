@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from praxino.models.backbone_2d import MMACTION2_RESNET_NAMES, Backbone2d, from_torchvision
 from praxino.models.clip_shape import check_clip
+from praxino.models.non_local import NonLocal
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
@@ -28,8 +29,7 @@ from praxino.weights.published import Weights
 __all__ = ["tsm_mobilenet_v2", "tsm_nl_r50", "tsm_r18", "tsm_r34", "tsm_r50", "tsm_r101"]
 
 Shift = Callable[[Tensor], Tensor]
-Kind = Literal["embedded_gaussian", "gaussian", "dot_product"]
-KINDS: tuple[Kind, ...] = ("embedded_gaussian", "gaussian", "dot_product")
+Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product"]
 
 
 def shift_both_ways(maps: Tensor, frames: int, share: int = 8) -> Tensor:
@@ -72,45 +72,6 @@ def shift_forward(maps: Tensor, frames: int, share: int = 8) -> Tensor:
     return torch.cat([from_last, clips[:, :, fold:]], dim=2).flatten(0, 1)
 
 
-class NonLocal(nn.Module):
-    """Every position of a clip looks at every other (Wang et al., CVPR 2018, arXiv:1711.07971).
-
-    Args:
-        channels: C.
-        kind: how alike two positions are. "embedded_gaussian": the softmax of the products of
-            learned queries and keys; "gaussian": of the maps themselves; "dot_product": the
-            products divided by their number.
-    """
-
-    def __init__(self, channels: int, kind: Kind) -> None:
-        super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}.")
-        self.kind = kind
-        self.value = nn.Conv3d(channels, channels // 2, 1)
-        if kind != "gaussian":
-            self.query = nn.Conv3d(channels, channels // 2, 1)
-            self.key = nn.Conv3d(channels, channels // 2, 1)
-        self.pool = nn.MaxPool3d((1, 2, 2))
-        self.out = nn.Conv3d(channels // 2, channels, 1, bias=False)
-        self.norm = nn.BatchNorm3d(channels)
-        nn.init.constant_(self.norm.weight, 0.01)  # at first it hardly changes what is there
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """`(B, C, T, H, W)` to the same."""
-        queries = maps if self.kind == "gaussian" else self.query(maps)
-        keys = self.pool(maps if self.kind == "gaussian" else self.key(maps))
-        values = self.pool(self.value(maps)).flatten(2)  # (B, C / 2, M), a quarter of the positions
-        alike = queries.flatten(2).transpose(1, 2) @ keys.flatten(2)  # (B, N, M)
-        if self.kind == "dot_product":
-            alike = alike / alike.shape[2]
-        else:
-            alike = alike.softmax(dim=2)
-        seen = (alike @ values.transpose(1, 2)).transpose(1, 2)  # (B, C / 2, N)
-        result: Tensor = maps + self.norm(self.out(seen.unflatten(2, maps.shape[2:])))
-        return result
-
-
 class Tsm(nn.Module):
     """A ResNet or MobileNetV2 of torchvision with shifts; see `TsmOptions` for the arguments."""
 
@@ -124,7 +85,7 @@ class Tsm(nn.Module):
         share: int = 8,
         online: bool = False,
         dropout: float = 0.5,
-        non_local: Kind | None = None,
+        non_local: Pairwise | None = None,
     ) -> None:
         super().__init__()
         if online and non_local:
@@ -145,7 +106,13 @@ class Tsm(nn.Module):
         # After every other block of the second and third stage.
         self.non_local = nn.ModuleDict(
             {
-                name: NonLocal(block.bn3.num_features, non_local)
+                name: NonLocal(
+                    block.bn3.num_features,
+                    pairwise=non_local,
+                    scale=False,
+                    pool="embedding",
+                    out_bias=False,
+                )
                 for name, block, _ in self._blocks()
                 if non_local
                 and name in ("layer2_0", "layer2_2", "layer3_0", "layer3_2", "layer3_4")
@@ -310,17 +277,17 @@ def tsm_r101(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
 def tsm_nl_r50(
     num_classes: int = 400,
     *,
-    kind: Kind = "embedded_gaussian",
+    pairwise: Pairwise = "embedded_gaussian",
     **options: Unpack[TsmOptions],
 ) -> Tsm:
     """TSM on ResNet-50 with five non-local blocks.
 
     Args:
         num_classes: K.
-        kind: of the blocks, see `NonLocal`.
+        pairwise: what two positions mean to one another, see `non_local.BlockOptions`.
         **options: see `TsmOptions`; not `online`.
     """
-    return Tsm(num_classes, "resnet50", non_local=kind, **options)
+    return Tsm(num_classes, "resnet50", non_local=pairwise, **options)
 
 
 def tsm_mobilenet_v2(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
@@ -340,9 +307,9 @@ _MIT_HAN_LAB_NAMES = (
     (r"^base_model\.", ""),
     (r"\.net\.", "."),
     (r"^layer(\d)\.(\d+)\.nl\.", r"non_local.layer\1_\2."),
-    (r"^(non_local.*)\.g\.0\.", r"\1.value."),
-    (r"^(non_local.*)\.theta\.", r"\1.query."),
-    (r"^(non_local.*)\.phi\.0\.", r"\1.key."),
+    (r"^(non_local.*)\.g\.0\.", r"\1.g."),
+    (r"^(non_local.*)\.theta\.", r"\1.theta."),
+    (r"^(non_local.*)\.phi\.0\.", r"\1.phi."),
     (r"^(non_local.*)\.W\.0\.", r"\1.out."),
     (r"^(non_local.*)\.W\.1\.", r"\1.norm."),
     (r"^layer(\d)\.(\d+)\.block\.", r"layer\1.\2."),
@@ -360,9 +327,9 @@ _MIT_HAN_LAB_NAMES = (
 _MMACTION2_NAMES = (
     (r"\.net\.", "."),
     (r"^backbone\.layer(\d)\.(\d+)\.non_local_block\.", r"non_local.layer\1_\2."),
-    (r"^(non_local.*)\.g\.0\.conv\.", r"\1.value."),
-    (r"^(non_local.*)\.theta\.conv\.", r"\1.query."),
-    (r"^(non_local.*)\.phi\.0\.conv\.", r"\1.key."),
+    (r"^(non_local.*)\.g\.0\.conv\.", r"\1.g."),
+    (r"^(non_local.*)\.theta\.conv\.", r"\1.theta."),
+    (r"^(non_local.*)\.phi\.0\.conv\.", r"\1.phi."),
     (r"^(non_local.*)\.conv_out\.conv\.", r"\1.out."),
     (r"^(non_local.*)\.conv_out\.bn\.", r"\1.norm."),
     (r"^(backbone\.layer\d\.\d+)\.block\.", r"\1."),
@@ -496,7 +463,7 @@ WEIGHTS_R50 = {
         f"TSM_somethingv2_{_AUTHORS_R50}16_e45", 63.1, _SOMETHING.format(16), "Something-V2", 174
     ),
 }
-# For the kind of non-local blocks that is named.
+# For the `pairwise` that is named.
 WEIGHTS_NL_R50 = {
     "kinetics400_dense": _of_the_authors(
         f"TSM_kinetics_{_AUTHORS_R50}8_e100_dense_nl", 75.6, _DENSE
@@ -589,9 +556,9 @@ PUBLISHED = (
     Published("tsm_r50", _METAFILE, clip=(3, 16, 224, 224), multiply_adds="65,931,124,736"),
     Published("tsm_mobilenet_v2", _METAFILE, parameters="2,736,272"),
     Published("tsm_nl_r50", _METAFILE, parameters="31,682,000"),
-    Published("tsm_nl_r50", _METAFILE, options={"kind": "gaussian"}, parameters="28,007,888"),
+    Published("tsm_nl_r50", _METAFILE, options={"pairwise": "gaussian"}, parameters="28,007,888"),
     Published("tsm_nl_r50", _README, multiply_adds="61.30 G"),
-    Published("tsm_nl_r50", _README, options={"kind": "gaussian"}, multiply_adds="59.06 G"),
+    Published("tsm_nl_r50", _README, options={"pairwise": "gaussian"}, multiply_adds="59.06 G"),
     Published(
         "tsm_r101",
         _README,

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from praxino.models import convert_state_dict, create_model, published_weights
-from praxino.models.tsm import NonLocal, shift_both_ways, shift_forward
+from praxino.models.tsm import shift_both_ways, shift_forward
 from praxino.weights.fitting import check_fit
 
 
@@ -153,41 +153,14 @@ def test_has_its_own_weights_and_its_backbones() -> None:
     assert {"imagenet", "kinetics400"} <= set(published_weights("tsm_r50"))
 
 
-@pytest.mark.parametrize("kind", ["embedded_gaussian", "gaussian", "dot_product"])
-def test_a_position_sees_all_others_as_far_as_they_are_alike(kind: Any) -> None:
-    """Written out position by position."""
-    torch.manual_seed(0)
-    block = NonLocal(4, kind).eval()
-    with torch.no_grad():
-        block.norm.weight.fill_(1)
-        maps = torch.randn(1, 4, 2, 2, 3)
-        kept = maps[..., :2]  # the third column is no full window
-        positions = maps.flatten(2)[0].T  # (12, 4)
-
-        def seen_by(layer: nn.Module, of: Tensor) -> Tensor:
-            """The largest of each 2 x 2 window: `(T, channels)`."""
-            return layer(of).amax(dim=(3, 4))[0].T
-
-        keys = seen_by(nn.Identity() if kind == "gaussian" else block.key, kept)
-        values = seen_by(block.value, kept)
-        for number, position in enumerate(positions):
-            query = position
-            if kind != "gaussian":
-                query = block.query.weight.flatten(1) @ position + block.query.bias
-            alike = keys @ query
-            alike = alike / 2 if kind == "dot_product" else alike.softmax(0)
-            expected = position + block.out.weight.flatten(1) @ (alike @ values) / (1 + 1e-5) ** 0.5
-            torch.testing.assert_close(block(maps).flatten(2)[0, :, number], expected)
-
-
 @pytest.mark.parametrize("source", ["mit_han_lab", "mmaction2"])
 def test_reads_non_local_blocks(source: str) -> None:
     with torch.device("meta"):
         model: Any = create_model("tsm_nl_r50")
     names = {  # ours, the authors', mmaction2's
-        "value.": ("g.0.", "g.0.conv."),
-        "query.": ("theta.", "theta.conv."),
-        "key.": ("phi.0.", "phi.0.conv."),
+        "g.": ("g.0.", "g.0.conv."),
+        "theta.": ("theta.", "theta.conv."),
+        "phi.": ("phi.0.", "phi.0.conv."),
         "out.": ("W.0.", "conv_out.conv."),
         "norm.": ("W.1.", "conv_out.bn."),
     }
@@ -236,8 +209,6 @@ def test_a_bias_before_a_norm_moves_its_mean() -> None:
     }
 
 
-def test_non_local_blocks_have_three_kinds_and_see_the_future() -> None:
-    with pytest.raises(ValueError, match=r"embedded_gaussian, gaussian, dot_product, not 'cosine'"):
-        NonLocal(4, "cosine")  # type: ignore[arg-type]
+def test_non_local_blocks_see_the_future() -> None:
     with pytest.raises(ValueError, match=r"online=True .* non_local='gaussian'"):
-        create_model("tsm_nl_r50", kind="gaussian", online=True)
+        create_model("tsm_nl_r50", pairwise="gaussian", online=True)
