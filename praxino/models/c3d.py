@@ -284,11 +284,30 @@ def from_caffe_port_bgr(state: State, model: nn.Module) -> State:
     return renamed | {"conv1a.weight": renamed["conv1a.weight"].flip(1)}
 
 
+def from_jfzhang95(state: State, model: nn.Module) -> State:
+    """Rename the entries of github.com/jfzhang95/pytorch-video-recognition.
+
+    Its networks have the names of `caffe_port`, the Caffe weights they start from have numbers. Both
+    want their colours blue, green, red.
+    """
+    layers = ("1a", "2a", "3a", "3b", "4a", "4b", "5a", "5b")
+    numbers = (0, 3, 6, 8, 11, 13, 16, 18)
+    rules = [
+        (rf"^features\.{number}\.", f"conv{layer}.")
+        for number, layer in zip(numbers, layers, strict=True)
+    ]
+    rules += [
+        (rf"^classifier\.{n}\.", name) for n, name in ((0, "fc6."), (3, "fc7."), (6, "head."))
+    ]
+    return from_caffe_port(rename(state, rules), model)
+
+
 LAYOUTS = {
     "mmaction2": from_mmaction2,
     "mmaction2_backbone": from_mmaction2_backbone,
     "caffe_port": from_caffe_port,
     "caffe_port_bgr": from_caffe_port_bgr,
+    "jfzhang95": from_jfzhang95,
 }
 
 PAPER = "Tran et al., Learning Spatiotemporal Features with 3D Convolutional Networks, ICCV 2015"

@@ -93,3 +93,20 @@ def test_the_caffe_weights_get_our_order_of_colours() -> None:
     converted = convert_state_dict(state, source=layout, model=model)
     assert converted["conv1a.weight"].flatten().tolist() == [2.0, 1.0, 0.0]
     assert "head.bias" in converted
+
+
+def test_numbered_layers_of_the_caffe_weights_have_names_here() -> None:
+    """Layers without weights are counted, too: a ReLU after each, and poolings."""
+    with torch.device("meta"):
+        model: Any = create_model("c3d", 101)
+    numbers = (0, 3, 6, 8, 11, 13, 16, 18)
+    theirs = [f"features.{n}" for n in numbers] + [f"classifier.{n}" for n in (0, 3, 6)]
+    ours = [name.removesuffix(".weight") for name in model.state_dict() if name.endswith(".weight")]
+    assert len(theirs) == len(ours) == 11
+    state = {
+        f"{their}.{leaf}": model.state_dict()[f"{our}.{leaf}"]
+        for their, our in zip(theirs, ours, strict=True)
+        for leaf in ("weight", "bias")
+    }
+    converted = convert_state_dict(state, source="jfzhang95", model=model)
+    assert differences(model, converted) == []
