@@ -287,8 +287,8 @@ def from_caffe_port_bgr(state: State, model: nn.Module) -> State:
 def from_jfzhang95(state: State, model: nn.Module) -> State:
     """Rename the entries of github.com/jfzhang95/pytorch-video-recognition.
 
-    Its networks have the names of `caffe_port`, the Caffe weights they start from have numbers. Both
-    want their colours blue, green, red.
+    Its networks have the names of `caffe_port`, the Caffe weights they start from have numbers.
+    Both want their colours blue, green, red.
     """
     layers = ("1a", "2a", "3a", "3b", "4a", "4b", "5a", "5b")
     numbers = (0, 3, 6, 8, 11, 13, 16, 18)

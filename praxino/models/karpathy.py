@@ -6,8 +6,8 @@ Notable: one network, C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(384,3,1)-C(256,
 FC(4096), whose first three convolutions span 1 frame each (single frame, and the two towers of late
 fusion), 10 frames at once (early fusion), or 4, 2 and 2 (slow fusion). The multiresolution networks
 take in half the pixels: a fovea stream sees the centre, a context stream the whole at half size.
-Tested on 20 clips of a video, each in 4 crops and flips, all class probabilities averaged. On UCF101
-slow fusion reaches 41.3 % from nothing, 65.4 % when its top three layers are trained anew.
+Tested on 20 clips of a video, each in 4 crops and flips, all class probabilities averaged. On
+UCF101 slow fusion has 41.3 % from nothing, 65.4 % with its top three layers trained anew.
 Differs from the paper: its sizes of maps (7 x 7 x 256 at the end) need pooling that rounds up, as
 was usual then, and padding in all convolutions but the first; it leaves both unsaid. Weights start
 from He's initialisation, with which a network trains without the paper's slow warm-up.
