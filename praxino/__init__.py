@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from praxino.convert import convert as convert
     from praxino.datasets.manifest import Manifest as Manifest
     from praxino.datasets.pointlight import render_pointlight as render_pointlight
     from praxino.errors import VideoError as VideoError
@@ -36,6 +37,7 @@ _HOME = {
     "Recognition": "praxino.results",
     "TrainConfig": "praxino.recipe",
     "VideoError": "praxino.errors",
+    "convert": "praxino.convert",
     "convert_state_dict": "praxino.models",
     "create_model": "praxino.models",
     "evaluate": "praxino.evaluate",
@@ -66,7 +68,7 @@ def __dir__() -> list[str]:
 class _Package(types.ModuleType):
     """Keeps `praxino.train` the function once the file `train.py` has been imported.
 
-    Python binds a submodule to its name in the package; four files are named after the one
+    Python binds a submodule to its name in the package; some files are named after the one
     function that users call, and the function is what that name must mean.
     """
 

@@ -103,10 +103,7 @@ def _blocks(answer: HTTPResponse, url: str) -> Iterator[bytes]:
 
 def _fault(url: str, reason: object) -> EnvironmentFault:
     words = printable(reason).rstrip(".")[:200] or type(reason).__name__
-    return EnvironmentFault(
-        f"Cannot download {url}: {words}. Without a connection, fetch the file elsewhere and pass "
-        "its path as weights (--model.weights FILE), or none to start from scratch."
-    )
+    return EnvironmentFault(f"Cannot download {url}: {words}.")
 
 
 class _NoLessSafe(request.HTTPRedirectHandler):

@@ -1,13 +1,35 @@
 """Do these weights fit this model: names, shapes and dtypes; and then loaded, strictly."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from praxino.shortened import printable
 
 State = dict[str, Tensor]
+
+# Where toolkits keep the weights beside other things, and what wrappers put before every name:
+# DataParallel, Lightning, torch.compile.
+_KEYS = ("state_dict", "model_state", "model_state_dict", "model", "blobs")
+_PREFIXES = ("module.", "model.", "_orig_mod.")
+
+
+def unwrapped(found: Mapping[str, Any]) -> State:
+    """The tensors by name in what a toolkit saved, without a prefix that all names share."""
+    for key in _KEYS:
+        if isinstance(found.get(key), Mapping):
+            found = found[key]
+    state = {
+        name: value
+        for name, value in found.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    for prefix in _PREFIXES * 2:  # any of them may stand before any other
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def rename(state: State, rules: Iterable[tuple[str, str]]) -> State:

@@ -3,9 +3,12 @@
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from safetensors.torch import save_file
 
@@ -13,7 +16,7 @@ from praxino.atomic import atomic_write, write_text
 from praxino.checksums import file_hash
 from praxino.errors import EnvironmentFault
 from praxino.weights.download import download, unfinished
-from praxino.weights.reading import check_file, read_as
+from praxino.weights.reading import check_file, read_files
 
 log = logging.getLogger("praxino")
 
@@ -32,9 +35,13 @@ class Weights:
         accuracy: percentages by metric, as published.
         protocol: how these were measured.
         layout: whose names the file uses, a key of the model's layouts.
-        megabytes: the size of the file, as published.
+        megabytes: the size of the file, or of all files, as published.
         mean: what to subtract, where it differs from the model's own `clip_spec`.
         std: what to divide by, where it differs from the model's own `clip_spec`.
+        more_urls: of the files that belong to the first: the data of a TensorFlow checkpoint,
+            whose index is the first file, and guards them with checksums.
+        by_hand: the name of the file where no program can fetch it; `url` is then the page on
+            which a person can.
     """
 
     url: str
@@ -48,6 +55,15 @@ class Weights:
     megabytes: float | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    more_urls: tuple[str, ...] = ()
+    by_hand: str | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Where to fetch each file, by its name."""
+        if self.by_hand is not None:
+            return {self.by_hand: self.url}
+        return {urlsplit(url).path.rsplit("/", 1)[1]: url for url in (self.url, *self.more_urls)}
 
 
 def cache_folder() -> Path:
@@ -71,45 +87,111 @@ def fetch(weights: Weights) -> Path:
     """The published file as safetensors, downloaded and converted the first time.
 
     Beside it stands the SHA-256 that it was written with; a file that has changed since is fetched
-    again. A download that broke off is gone on with.
+    again. A download that broke off is gone on with. What a person has downloaded and put into
+    `place_for(weights)` is taken from there, checked in the same way, and left there.
 
     Raises:
-        EnvironmentFault: no connection, the server refuses, or the cache cannot be written to.
+        EnvironmentFault: no connection, the server refuses, or the cache cannot be written to; or
+            only a person can download it. Where to put the file is told.
         ValueError: what came is not what was published.
     """
-    name = weights.url.rsplit("/", 1)[1]
-    kept = cache_folder() / f"{_stem(weights)}.safetensors"
+    kept = _kept(weights)
     if kept.is_file():
         if _is_as_written(kept):
             return kept
         log.warning("%s has changed since it was written; it is fetched again", kept)
-    with unfinished(kept.with_suffix(".part")) as file:
-        log.info("downloading %s to %s", weights.url, kept.parent)
-        came = Path(file.name)
-        left_over = file.seek(0, os.SEEK_END) > 0
-        while True:
-            download(weights.url, file, most_bytes=_most_bytes(weights))
-            file.flush()
-            try:
-                check_file(came, name)
-                _check_hash(came, name, weights)
-                break
-            except ValueError:
-                file.truncate(0)
-                if not left_over:
-                    raise
-                left_over = False  # of another file, or damaged: once more from the start
-        state = read_as(came, name)
-        with atomic_write(kept) as temporary:
-            save_file(state, temporary)
-            write_text(_hash_file(kept), f"{file_hash(temporary)}  {kept.name}\n")
-        came.unlink()
+    placed = {name: place_for(weights) / name for name in weights.files}
+    if all(path.is_file() for path in placed.values()):
+        log.info("reading %s", ", ".join(map(str, placed.values())))
+        for name, path in placed.items():
+            _check(path, name, weights)
+        return _keep(placed, weights)
+    if weights.by_hand is not None:
+        raise EnvironmentFault(
+            f"No program can fetch {weights.by_hand}. Download it by hand: {_places(weights)}."
+        )
+    with ExitStack() as stack:
+        came = {}
+        for number, (name, url) in enumerate(weights.files.items()):
+            part = kept.with_suffix(f".{number}.part" if number else ".part")
+            came[name] = _download(name, url, stack.enter_context(unfinished(part)), weights)
+        try:
+            _keep(came, weights)
+        except ValueError:
+            _remove(came.values())
+            raise
+        _remove(came.values())
     return kept
+
+
+def place_for(weights: Weights) -> Path:
+    """The folder for what a person has downloaded, under the names that it was published with."""
+    return cache_folder() / _stem(weights)
+
+
+def forget(weights: Weights) -> None:
+    """Remove from the cache what has turned out not to fit, so that it is fetched anew."""
+    _remove([_kept(weights), _hash_file(_kept(weights))])
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _download(name: str, url: str, file: BinaryIO, weights: Weights) -> Path:
+    """What a file of the publication is downloaded to, and has been checked in."""
+    came = Path(file.name)
+    left_over = file.seek(0, os.SEEK_END) > 0
+    log.info("downloading %s to %s", url, came.parent)
+    while True:
+        try:
+            download(url, file, most_bytes=_most_bytes(weights))
+        except EnvironmentFault as error:
+            raise EnvironmentFault(
+                f"{error} Without a connection, fetch it elsewhere: {_places(weights)}. Or start "
+                "from scratch, with weights none."
+            ) from None
+        file.flush()
+        try:
+            _check(came, name, weights)
+            return came
+        except ValueError:
+            file.truncate(0)
+            if not left_over:
+                raise
+            left_over = False  # of another file, or damaged: once more from the start
+
+
+def _places(weights: Weights) -> str:
+    """Where a person puts which file, in words; the folder is made."""
+    folder = place_for(weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    return "; ".join(f"{url}, to be put at {folder / name}" for name, url in weights.files.items())
+
+
+def _keep(came: Mapping[str, Path], weights: Weights) -> Path:
+    """Convert what came, once, and write down its hash."""
+    kept = _kept(weights)
+    if weights.sha256_prefix is None:
+        log.info(
+            "%s: nobody has published its hash, so only its size and its fit are checked", kept.name
+        )
+        _check_size(came, weights)
+    state = read_files(came)
+    with atomic_write(kept) as temporary:
+        save_file(state, temporary)
+        write_text(_hash_file(kept), f"{file_hash(temporary)}  {kept.name}\n")
+    return kept
+
+
+def _kept(weights: Weights) -> Path:
+    return cache_folder() / f"{_stem(weights)}.safetensors"
 
 
 def _stem(weights: Weights) -> str:
     """A name in the cache that no other publication has: many are called `model.pth`."""
-    stem = Path(weights.url.rsplit("/", 1)[1]).stem
+    stem = Path(next(iter(weights.files))).stem
     known_by = weights.sha256_prefix or hashlib.sha256(weights.url.encode()).hexdigest()
     if known_by in stem:
         return stem
@@ -121,6 +203,17 @@ def _most_bytes(weights: Weights) -> int:
     if weights.megabytes is None:
         return 2 << 30
     return int(weights.megabytes * 1.1 * 2**20) + 2**20
+
+
+def _check_size(came: Mapping[str, Path], weights: Weights) -> None:
+    least = 0 if weights.megabytes is None else int(weights.megabytes * 0.9e6) - 2**20
+    size = sum(path.stat().st_size for path in came.values())
+    if not least <= size <= _most_bytes(weights):
+        names = " and ".join(came)
+        raise ValueError(
+            f"{names}: {size:,} bytes, published are {weights.megabytes} MB: this is not the "
+            "published file."
+        )
 
 
 def _hash_file(path: Path) -> Path:
@@ -136,8 +229,10 @@ def _is_as_written(path: Path) -> bool:
         return file.read(64) == file_hash(path)
 
 
-def _check_hash(path: Path, name: str, weights: Weights) -> None:
-    if weights.sha256_prefix is None:
+def _check(path: Path, name: str, weights: Weights) -> None:
+    """Refuse what is no file of weights, or not the one whose hash was published."""
+    check_file(path, name)
+    if weights.sha256_prefix is None or name != next(iter(weights.files)):
         return
     found = file_hash(path)
     if not found.startswith(weights.sha256_prefix):

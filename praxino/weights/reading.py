@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from praxino.errors import EnvironmentFault
 from praxino.shortened import printable
 from praxino.weights.fitting import State
 from praxino.weights.safetensors_header import load_tensors
-from praxino.weights.tensorflow_checkpoint import common_name, read_checkpoint
+from praxino.weights.tensorflow_checkpoint import files_of, read_checkpoint
 
 PICKLED = (".pth", ".pt", ".pyth", ".ckpt", ".bin", ".tar", ".pickle", ".pkl")
 # What the child that reads pickles may take, beyond what it takes to start; published files are up
@@ -40,13 +40,12 @@ def read_state(path: str | Path) -> State:
         ValueError: no such file, or not one that can be read.
     """
     path = Path(path)
-    checkpoint = common_name(path)
-    if checkpoint is not None:
-        return read_checkpoint(checkpoint)
-    if not path.is_file():
-        raise ValueError(f"There is no weights file {str(path)!r}.")
-    check_file(path, printable(path.name))
-    return read_as(path, path.name)
+    return read_files(files_of(path) or {path.name: path})
+
+
+def holds_weights(path: str | Path) -> bool:
+    """Whether there is a file, or a TensorFlow checkpoint, that `read_state` could try to read."""
+    return Path(path).is_file() or bool(files_of(Path(path)))
 
 
 def check_file(path: Path, name: str) -> None:
@@ -63,14 +62,26 @@ def check_file(path: Path, name: str) -> None:
         raise ValueError(f"{name} is empty.")
 
 
-def read_as(path: Path, name: str) -> State:
-    """Read a file as its name says."""
+def read_files(files: Mapping[str, Path]) -> State:
+    """Read a file, or the files of one TensorFlow checkpoint, as their names say.
+
+    Args:
+        files: where they lie, by the names under which they were published.
+    """
+    for name, path in files.items():
+        if not path.is_file():
+            raise ValueError(f"There is no weights file {str(path)!r}.")
+        check_file(path, printable(name))
+    if any(name.endswith(".index") for name in files):
+        return read_checkpoint(files)
+    ((name, path),) = files.items()
     suffix, name = Path(name).suffix.lower(), printable(name)
     if suffix == ".safetensors":
         return load_tensors(path)
     if suffix not in PICKLED:
         raise ValueError(
-            f"{name}: weights are .safetensors or {', '.join(PICKLED)}, not {suffix!r}."
+            f"{name}: weights are .safetensors or {', '.join(PICKLED)}, or a TensorFlow "
+            f"checkpoint, not {suffix!r}."
         )
     with _temporary_folder() as folder:
         converted = folder / "converted.safetensors"

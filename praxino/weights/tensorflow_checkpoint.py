@@ -9,7 +9,7 @@ run. Whatever a file says of sizes is checked against the size that it has befor
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,8 +39,8 @@ _DTYPES = {
 _TEXT = 7
 
 
-def common_name(path: Path) -> Path | None:
-    """NAME of the checkpoint that a path means, of which NAME.index is there; None: it means none.
+def files_of(path: Path) -> dict[str, Path]:
+    """The index and the data files of the checkpoint that a path means, by name; none: no such.
 
     Args:
         path: NAME as TensorFlow's own functions take it, one of the checkpoint's files, or a
@@ -54,31 +54,43 @@ def common_name(path: Path) -> Path | None:
         if len(found) > 1:
             names = ", ".join(printable(one.name) for one in found[:3])
             raise ValueError(
-                f"{printable(path)} holds {len(found)} TensorFlow checkpoints ({names}, ...). "
-                "Name one."
+                f"{printable(path)} holds {len(found)} TensorFlow checkpoints: {names}. Name one."
             )
-        return found[0].with_suffix("") if found else None
-    if path.is_file() and not _MEMBER.search(path.name):
-        return None
-    name = path.with_name(_MEMBER.sub("", path.name))
-    return name if _beside(name, "index").is_file() else None
+        path = found[0] if found else path / "none.index"
+    elif path.is_file() and not _MEMBER.search(path.name):
+        return {}
+    name = _MEMBER.sub("", path.name)
+    if not path.with_name(f"{name}.index").is_file():
+        return {}
+    beside = sorted(path.parent.iterdir())
+    return {
+        one.name: one
+        for one in beside
+        if one.name == f"{name}.index" or one.name.startswith(f"{name}.data-")
+    }
 
 
-def read_checkpoint(name: Path) -> dict[str, Tensor]:
+def read_checkpoint(files: Mapping[str, Path]) -> dict[str, Tensor]:
     """All variables of a checkpoint that are numbers, by their names in TensorFlow's graph.
 
     Args:
-        name: the files' common name, `.../model.ckpt`.
+        files: NAME.index and NAME.data-00000-of-00001 or more, by these names.
 
     Raises:
         ValueError: not a whole checkpoint, or of a kind that is not read; the reason is told.
     """
-    index = _beside(name, "index")
+    index = next(name for name in files if name.endswith(".index"))
     try:
-        entries = dict(_entries(_read_index(index)))
+        entries = dict(_entries(_read_index(files[index])))
         count = _number_of_files(entries.pop(b"", None))
         variables = [_variable(*entry) for entry in entries.items()]
-        return _read_tensors(name, count, [one for one in variables if one is not None])
+        data = [f"{index.removesuffix('.index')}.data-{n:05}-of-{count:05}" for n in range(count)]
+        lacking = next((name for name in data if name not in files), None)
+        if lacking is not None:
+            _refuse(f"{printable(lacking)} is not beside it")
+        return _read_tensors(
+            [files[name] for name in data], [v for v in variables if v is not None]
+        )
     except _Damaged as reason:
         raise ValueError(
             f"{printable(index)} is not a whole TensorFlow checkpoint: {reason}."
@@ -91,10 +103,6 @@ class _Damaged(Exception):
 
 def _refuse(reason: str) -> NoReturn:
     raise _Damaged(reason)
-
-
-def _beside(name: Path, ending: str) -> Path:
-    return name.with_name(f"{name.name}.{ending}")
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -333,13 +341,10 @@ def _lengths(shape: bytes) -> Iterator[int]:
             yield _as(int, dict(_fields(_as(bytes, axis))).get(1, 0))
 
 
-def _read_tensors(name: Path, files: int, variables: list[_Variable]) -> dict[str, Tensor]:
+def _read_tensors(files: list[Path], variables: list[_Variable]) -> dict[str, Tensor]:
     """The variables' numbers, no byte of which belongs to two of them."""
     tensors: dict[str, Tensor] = {}
-    for number in range(files):
-        path = _beside(name, f"data-{number:05}-of-{files:05}")
-        if not path.is_file():
-            _refuse(f"{printable(path.name)} is not beside it")
+    for number, path in enumerate(files):
         here = [one for one in variables if one.file == number]
         with path.open("rb") as file:
             size, free = os.fstat(file.fileno()).st_size, 0
@@ -348,7 +353,7 @@ def _read_tensors(name: Path, files: int, variables: list[_Variable]) -> dict[st
                 if variable.start < free:  # or a small file could fill any memory
                     _refuse(f"{shown} shares bytes with the variable before it")
                 if end > size:
-                    _refuse(f"{shown} ends at byte {end:,}, {path.name} at {size:,}")
+                    _refuse(f"{shown} ends at byte {end:,}, data file {number} at {size:,}")
                 free = end
                 file.seek(variable.start)
                 content = bytearray(file.read(variable.size))
@@ -359,7 +364,7 @@ def _read_tensors(name: Path, files: int, variables: list[_Variable]) -> dict[st
                     if content
                     else torch.empty(variable.shape, dtype=variable.dtype)
                 )
-    lost = next((one for one in variables if one.file >= files), None)
+    lost = next((one for one in variables if one.file >= len(files)), None)
     if lost is not None:
-        _refuse(f"{shortened(lost.name)} is in data file {lost.file:,} of {files:,}")
+        _refuse(f"{shortened(lost.name)} is in data file {lost.file:,} of {len(files):,}")
     return {one.name: tensors[one.name] for one in variables}

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from praxino.weights.caffe2_pickle import read_pickle
+from praxino.weights.fitting import unwrapped
 from praxino.weights.reading import CHILD_BYTES, CHILD_SECONDS
 
 # How PyTorch's files began before they were zip files: a pickle of this number.
@@ -55,21 +56,12 @@ def convert(source: str, target: str) -> None:
 
 def _as_safetensors(found: Any) -> bytes:
     """The state dict in what `torch.load` gave."""
-    for key in ("state_dict", "model_state", "model_state_dict", "model", "blobs"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
     if not isinstance(found, Mapping):
         raise ValueError(f"it holds a {type(found).__name__}, not tensors by name")
     # Cloned, because safetensors refuses tensors that share memory.
-    state = {
-        name: value.detach().clone().contiguous()
-        for name, value in found.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
+    state = {name: value.detach().clone().contiguous() for name, value in unwrapped(found).items()}
     if not state:
         raise ValueError("it holds no tensors by name")
-    if all(name.startswith("module.") for name in state):  # saved from a DataParallel
-        state = {name.removeprefix("module."): value for name, value in state.items()}
     return save(state)
 
 
