@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from praxino.layer_table import layer_table
+from praxino.litmus import QUESTIONS, LitmusResult
 from praxino.model_facts import ModelFacts, facts_of
 from praxino.models import MODELS, create_model, options_of, published_weights
 from praxino.models.row import FAMILIES
@@ -176,3 +177,19 @@ def _count(number: int) -> str:
             digits = max(0, 3 - len(str(number // size)) + 1)
             return f"{number / size:.{digits}f} {unit}"
     return f"{number:,}" if number else ""
+
+
+def print_litmus(console: Console, results: Sequence[LitmusResult]) -> None:
+    """What each model answered, beside chance and what its design predicts."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", overflow="fold")
+    for title in (*QUESTIONS, "seconds"):
+        table.add_column(title, justify="right")
+    table.add_column("verdict")
+    for result in results:
+        scores = [f"{result.answers[question].accuracy:.2f}" for question in QUESTIONS]
+        table.add_row(result.model, *scores, f"{result.seconds:.0f}", result.verdict)
+    table.add_section()
+    chances = results[0].answers
+    table.add_row("chance", *(f"{chances[question].chance:.2f}" for question in QUESTIONS))
+    console.print(table)

@@ -211,36 +211,51 @@ def load_recipe(reference: str) -> TrainConfig:
         ValueError: the file or the function does not exist, is no Python source, or returns
             something else.
     """
+    made = call_function(reference, "recipe")
+    if not isinstance(made, TrainConfig):
+        raise ValueError(f"{reference} must return a TrainConfig, not {type(made).__name__}.")
+    return made
+
+
+def call_function(reference: str, what: str, *arguments: Any) -> Any:
+    """Call a user's own function, `path/to/file.py:function`.
+
+    Args:
+        reference: the file, a colon, the function's name.
+        what: that it makes, for messages: "recipe".
+        *arguments: of the function.
+
+    Raises:
+        ValueError: the file or the function does not exist, is no Python source, or fails.
+    """
     name, _, function_name = reference.rpartition(":")
     path = Path(name)
     if not path.is_file():
-        raise ValueError(f"There is no recipe file {name!r}.")
+        raise ValueError(f"There is no {what} file {name!r}.")
     if path.suffix != ".py":  # compiled Python would run too, and nobody can read it
-        raise ValueError(f"A recipe is a function in a .py file, got {name!r}.")
-    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+        raise ValueError(f"A {what} is a function in a .py file, got {name!r}.")
+    spec = importlib.util.spec_from_file_location(f"{what}_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        recipes = _recipes_in(module)
-        made = recipes[function_name]() if function_name in recipes else None
+        functions = _functions_in(module)
+        made = functions[function_name](*arguments) if function_name in functions else None
     except Exception as error:  # the user's own code: name the line of it
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f.lineno for f in frames if Path(f.filename).resolve() == path.resolve()]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
         what = printable(str(error).strip().partition("\n")[0])
         raise ValueError(f"{name}, line {line}: {type(error).__name__}: {what}") from None
-    if function_name not in recipes:
+    if function_name not in functions:
         raise ValueError(
-            f"{name} has no recipe {function_name!r}.{did_you_mean(function_name, recipes)}"
+            f"{name} has no {what} {function_name!r}.{did_you_mean(function_name, functions)}"
         )
-    if not isinstance(made, TrainConfig):
-        raise ValueError(f"{reference} must return a TrainConfig, not {type(made).__name__}.")
     return made
 
 
-def _recipes_in(module: types.ModuleType) -> dict[str, Callable[[], Any]]:
+def _functions_in(module: types.ModuleType) -> dict[str, Callable[[], Any]]:
     return {
         name: value
         for name, value in vars(module).items()

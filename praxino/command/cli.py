@@ -44,6 +44,8 @@ from praxino.ledger import Ledger
 from praxino.video.decoding import Backend
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from praxino.command.doctor import Finding
     from praxino.recipe import TrainConfig
 
@@ -651,6 +653,120 @@ def verify(
     if str(json_) != "-":
         print_comparisons(out, found)
     return EXIT_SOME_ITEMS_FAILED if any(row.verdict == "differs" for row in found) else EXIT_OK
+
+
+@app.command(group=MODELS)
+def convert(
+    file: Path,
+    /,
+    *,
+    model: str,
+    source: str | None = None,
+    num_classes: int | None = None,
+    classes: Path | None = None,
+    output: Path | None = None,
+    options: dict[str, bool | int | float | str] | None = None,
+) -> None:
+    """Turn another toolkit's weights into a checkpoint for --model, if they fit.
+
+    Args:
+        file: .pth and the like, .pkl, .safetensors, or a TensorFlow checkpoint (any of its files).
+        model: the model that these weights are of; see praxino models.
+        source: the toolkit that wrote the file; found out by its names, unless given.
+        num_classes: how many classes the file must know.
+        classes: a text file with the name of a class in each line, in the order of the logits.
+        output: the checkpoint to write; beside the file, unless given.
+        options: of the model, as it was built when these weights were trained.
+    """
+    from praxino.convert import convert as convert_file
+
+    done = convert_file(
+        file,
+        model,
+        source=source,
+        num_classes=num_classes,
+        classes=classes,
+        output=output,
+        **(options or {}),
+    )
+    names = f"the names of {done.layout}" if done.layout else "our own names"
+    say(out, f"Read {file} by {names}; it fits {model}.")
+    say(
+        out,
+        f"Wrote {done.path}: {done.tensors} tensors, {done.parameters:,} parameters, "
+        f"{len(done.classes)} classes.",
+    )
+
+
+@app.command(group=MODELS)
+def litmus(
+    *names: str,
+    epochs: int = 12,
+    seed: int = 0,
+    videos: Path | None = None,
+    output: Output | None = None,
+    json_: Annotated[Output | None, Parameter(name="--json")] = None,
+) -> int:
+    """Train models on point lights for a minute or two, and ask what they see: order, for example.
+
+    Args:
+        names: of models; or a function of your own, "my_model.py:build", that makes one for a
+            number of classes.
+        epochs: over the 532 training videos.
+        seed: of the weights, the order and the clips.
+        videos: keep the rendered videos in this folder, for the next time.
+        output: write the table as Markdown; - is standard output.
+        json_: write everything as JSON; - is standard output.
+    """
+    import tempfile
+
+    from praxino.litmus import as_dict, litmus_videos, markdown_rows
+    from praxino.litmus import litmus as test
+    from praxino.model_tables import print_litmus
+
+    builders = {name: _builder(name) for name in names}
+    if not builders:
+        raise ValueError("Name a model, for example: praxino litmus small_3d small_2d")
+    with tempfile.TemporaryDirectory() as folder:
+        point_lights = litmus_videos(videos or folder)
+    results = []
+    for name, build in builders.items():
+        with bar_of(name) as progress:
+            results.append(
+                test(name, build, point_lights, epochs=epochs, seed=seed, progress=progress)
+            )
+    if output is not None:
+        write(output, "\n".join([*markdown_rows(results), ""]))
+    if json_ is not None:
+        write(json_, json.dumps([as_dict(result) for result in results], indent=2))
+    if "-" not in (str(output), str(json_)):
+        print_litmus(out, results)
+    return EXIT_OK
+
+
+def _builder(name: str) -> Callable[[int], "nn.Module"]:
+    """Of a model in the table, or of a user's own."""
+    from torch import nn
+
+    from praxino.litmus import small_model
+    from praxino.models import MODELS
+    from praxino.recipe import call_function
+
+    if ".py:" not in name:
+        if name not in MODELS:
+            raise ValueError(f"There is no model named {name!r}.{did_you_mean(name, MODELS)}")
+        return lambda num_classes: small_model(name, num_classes)
+
+    def build(num_classes: int) -> nn.Module:
+        made = call_function(name, "model", num_classes)
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"{name} must return a torch.nn.Module, not {type(made).__name__}.")
+        if not hasattr(made, "clip_spec"):
+            raise ValueError(f"The model of {name} has no clip_spec: praxino.ClipSpec(frames=16).")
+        return made
+
+    build(2)  # a fault in it should not wait until the videos are rendered
+    return build
 
 
 # --- data ----------------------------------------------------------------------------------------

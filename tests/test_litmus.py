@@ -1,0 +1,172 @@
+"""The litmus test: what it feeds, what it asks, what it concludes."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import praxino.litmus
+from praxino.command.cli import run
+from praxino.datasets.pointlight import CLASSES, Answer
+from praxino.litmus import (
+    LitmusResult,
+    LitmusVideos,
+    as_dict,
+    is_order_blind,
+    litmus,
+    markdown_rows,
+    small_model,
+    to_clips,
+)
+from praxino.models import create_model
+from praxino.video.clip_spec import ClipSpec
+
+SPEC = ClipSpec(4, size=2, resize_short=2, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
+
+
+def numbered(videos: int = 1, frames: int = 8) -> Any:
+    """Frame i is grey of value i, two by two pixels."""
+    pixels = np.zeros((videos, frames, 2, 2, 3), np.uint8)
+    return pixels + np.arange(frames, dtype=np.uint8)[:, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("phase", "frames"), [(0.0, [0, 2, 4, 6]), (0.5, [1, 3, 5, 7]), (0.49, [0, 2, 4, 6])]
+)
+def test_frames_are_spread_over_the_whole_video(phase: float, frames: list[int]) -> None:
+    clip = to_clips(numbered(), SPEC, np.array([phase]))
+    assert clip.shape == (1, 3, 4, 2, 2)
+    assert (clip[0, 0, :, 0, 0] * 255).round().tolist() == frames
+
+
+def test_a_clip_longer_than_the_video_repeats_frames() -> None:
+    clip = to_clips(numbered(), dataclasses.replace(SPEC, frames=16), np.array([0.0]))
+    assert (clip[0, 0, :, 0, 0] * 255).round().tolist() == [i // 2 for i in range(16)]
+
+
+def test_clips_are_normalised_by_channel() -> None:
+    clip = to_clips(numbered(frames=1), dataclasses.replace(SPEC, frames=1), np.array([0.0]))
+    assert clip[0, :, 0, 0, 0].tolist() == [0.0, -1.0, -4.0]
+
+
+def test_clips_have_the_size_that_the_model_wants() -> None:
+    spec = dataclasses.replace(SPEC, size=6, resize_short=6)
+    assert to_clips(numbered(), spec, np.array([0.0])).shape == (1, 3, 4, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "blind"),
+    [("small_2d", True), ("small_3d", False), ("toy_late_fusion", True), ("toy_3d", False)],
+)
+def test_the_design_tells_who_is_blind_to_order(name: str, blind: bool) -> None:
+    assert is_order_blind(small_model(name, 5)) is blind
+
+
+def test_layers_that_start_at_zero_do_not_count_as_blind() -> None:
+    class Ramp(nn.Module):
+        """The mean over frames, plus a weighted one whose weight is zero at first."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.clip_spec = SPEC
+            self.gate = nn.Parameter(torch.zeros(1))
+
+        def forward(self, clip: torch.Tensor) -> torch.Tensor:
+            frames = clip.mean((3, 4))  # (B, 3, T)
+            return frames.mean(2) + self.gate * (frames * torch.arange(4)).sum(2)
+
+    assert not is_order_blind(Ramp())
+
+
+def result(order: float, *, blind: bool) -> LitmusResult:
+    answers = {
+        "appearance": Answer(40, 48, 0.125),
+        "motion": Answer(90, 180, 0.2),
+        "order": Answer(order, 100, 0.5),
+    }
+    return LitmusResult("net", (16, 64, 64), 10**6, 10**9, 12, 60.0, answers, blind)
+
+
+@pytest.mark.parametrize(
+    ("order", "blind", "verdict"),
+    [
+        (80, False, "sees order, as built"),
+        (59, False, "could see order, has not learnt it yet"),
+        (59, True, "blind to order, as built"),
+        (80, True, "sees order, and cannot: look for a leak"),
+    ],
+)
+def test_the_verdict(order: float, blind: bool, verdict: str) -> None:
+    assert result(order, blind=blind).verdict == verdict
+
+
+def test_the_table() -> None:
+    lines = markdown_rows([result(80, blind=False)])
+    assert lines[2] == (
+        "| net | 16×64×64 | 1.00 M | 1 G | 12 | 60 | 0.83 | 0.50 | 0.80 | sees order, as built |"
+    )
+    assert lines[3].split("|")[7:10] == [" 0.12 ", " 0.20 ", " 0.50 "]
+    assert as_dict(result(80, blind=False))["answers"]["order"] == 0.8
+
+
+def test_each_question_is_asked_among_its_own_classes() -> None:
+    classes = (*CLASSES["motion"], *CLASSES["appearance"])
+    labels = np.arange(len(classes))
+    # Right within each set, and always less than the first class of the other set.
+    scores = np.eye(len(classes)) + 0.01
+    scores[: len(CLASSES["motion"]), len(CLASSES["motion"])] = 5
+    scores[len(CLASSES["motion"]) :, 0] = 5
+    answers = praxino.litmus._answers(scores / scores.sum(1, keepdims=True), labels, classes)
+    assert [answer.accuracy for answer in answers.values()] == [1.0, 1.0, 1.0]
+
+
+def test_other_inputs_than_rgb_are_refused() -> None:
+    def build(num_classes: int) -> nn.Module:
+        model = create_model("toy_3d", num_classes)
+        spec = dataclasses.replace(SPEC, inputs=("flow",), mean=(0.0,) * 2, std=(1.0,) * 2)
+        model.clip_spec = spec  # type: ignore[assignment]
+        return model
+
+    nothing = LitmusVideos(numbered(), np.zeros(1, np.int64), np.ones(1, bool), ("a", "b"))
+    with pytest.raises(ValueError, match="mine takes flow; the litmus test has RGB clips only"):
+        litmus("mine", build, nothing)
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+        litmus("mine", build, nothing, epochs=0)
+
+
+@pytest.mark.slow
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(praxino.litmus, "VIDEOS_PER_CLASS", {"motion": 10, "appearance": 10})
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from praxino.models import toy_3d\n\n"
+        "def build(num_classes):\n    return toy_3d(num_classes)\n\n"
+        "def number(num_classes):\n    return 3\n\n"
+        "def bare(num_classes):\n    from torch import nn\n    return nn.Linear(1, 1)\n"
+    )
+    videos = str(tmp_path / "videos")
+    command = ["litmus", "toy_late_fusion", f"{own}:build", "--epochs", "1", "--videos", videos]
+    assert run([*command, "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in found] == ["toy_late_fusion", f"{own}:build"]
+    assert [row["order_blind"] for row in found] == [True, False]
+    assert run([*command[:2], *command[3:], "--output", str(tmp_path / "litmus.md")]) == 0
+    assert "| toy_late_fusion | 20×64×64 |" in (tmp_path / "litmus.md").read_text()
+    assert "chance" in capsys.readouterr().out
+    for wrong, message in (
+        ([], "Name a model, for example: praxino litmus small_3d"),
+        (["toy_4d"], "There is no model named 'toy_4d'. Did you mean 'toy_3d'"),
+        ([f"{own}:biuld"], "has no model 'biuld'. Did you mean 'build'"),
+        ([f"{own}:number"], "must return a torch.nn.Module, not int"),
+        ([f"{own}:bare"], "has no clip_spec"),
+        ([f"{tmp_path}/none.py:build"], "There is no model file"),
+    ):
+        assert run(["litmus", *wrong]) == 2
+        assert message in capsys.readouterr().err
