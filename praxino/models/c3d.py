@@ -191,7 +191,8 @@ def c3d_video_features(model: C3d, clips: Tensor) -> Tensor:
     """The descriptor of a video (Sec. 4): the mean of its clips' fc6 features, of length one.
 
     The paper's clips are 16 frames long and overlap by 8:
-    `dense_windows(timestamps, model.clip_spec, hop_frames=8)`.
+    `dense_windows(timestamps, model.clip_spec, hop_frames=8)`. A linear SVM on them reaches 82.3 %
+    on UCF101; 85.2 % on those of three networks, side by side.
 
     Args:
         model: in eval mode.
@@ -231,6 +232,8 @@ WEIGHTS = {
         trained_on="I380K, then Sports-1M: the authors' Caffe model, ported",
         num_classes=487,
         licence="MIT (c3d-pytorch); the authors state none for the Caffe model",
+        accuracy={"top5": 85.2},
+        protocol="of the Caffe model, video level, 10 random clips of 16 frames, centre crop",
         layout="caffe_port_bgr",
         # The authors subtract a mean clip; this is its mean colour.
         mean=(101.41 / 255, 97.66 / 255, 90.25 / 255),

@@ -6,7 +6,7 @@ Notable: one layer of temporal processing; the clip becomes an image of 3 x T ch
 frame. Pretrained first weights are repeated T times and divided by T, so that a video that stands
 still gives what the 2D network says of its frame.
 Differs from the paper: any 2D network of torchvision takes the place of the paper's AlexNet, whose
-first layer sees 10 frames.
+first layer sees 10 frames (karpathy.py).
 """
 
 from typing import Unpack

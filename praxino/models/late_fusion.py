@@ -5,7 +5,7 @@ Karpathy et al., "Large-scale Video Classification with Convolutional Neural Net
 Notable: with pooling the order of the frames cannot matter; with a hidden layer over the maps of
 all frames it can, but only between high-level features.
 Differs from the paper: any 2D network of torchvision, on every frame of the clip, where the paper
-has its AlexNet on two frames 15 apart.
+has its AlexNet on two frames 15 apart (karpathy.py).
 """
 
 from collections.abc import Callable

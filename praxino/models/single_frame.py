@@ -4,7 +4,8 @@ Karpathy et al., "Large-scale Video Classification with Convolutional Neural Net
 
 Notable: averages the frames' probabilities, as the paper does when it tests, so the order of the
 frames cannot matter.
-Differs from the paper: any 2D network of torchvision takes the place of the paper's AlexNet.
+Differs from the paper: any 2D network of torchvision takes the place of the paper's AlexNet, which
+is in karpathy.py.
 """
 
 import math
