@@ -27,9 +27,11 @@ from praxino.models.csn import *
 from praxino.models.densenet3d import *
 from praxino.models.early_fusion import *
 from praxino.models.frame_difference import *
+from praxino.models.fstcn import *
 from praxino.models.hara_r2plus1d import *
 from praxino.models.i3d import *
 from praxino.models.i3d_resnet import *
+from praxino.models.inflated import *
 from praxino.models.ji import *
 from praxino.models.karpathy import *
 from praxino.models.late_fusion import *
@@ -50,6 +52,8 @@ from praxino.models.slowfast import *
 from praxino.models.small_3d import *
 from praxino.models.t3d import *
 from praxino.models.table import MODELS
+from praxino.models.tanet import *
+from praxino.models.tin import *
 from praxino.models.toy_columns import *
 from praxino.models.tsm import *
 from praxino.models.x3d import *

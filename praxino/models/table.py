@@ -10,10 +10,13 @@ from praxino.models.densenet3d import MODELS as DENSENET3D
 from praxino.models.densenet3d import PUBLISHED as DENSENET3D_PUBLISHED
 from praxino.models.early_fusion import MODELS as EARLY_FUSION
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
+from praxino.models.fstcn import MODELS as FSTCN
 from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
 from praxino.models.i3d_resnet import MODELS as I3D_RESNET
+from praxino.models.inflated import MODELS as INFLATED
+from praxino.models.inflated import PUBLISHED as INFLATED_PUBLISHED
 from praxino.models.ji import MODELS as JI
 from praxino.models.ji import PUBLISHED as JI_PUBLISHED
 from praxino.models.karpathy import MODELS as KARPATHY
@@ -44,6 +47,10 @@ from praxino.models.slowfast import MODELS as SLOWFAST
 from praxino.models.small_3d import MODELS as SMALL_3D
 from praxino.models.t3d import MODELS as T3D
 from praxino.models.t3d import PUBLISHED as T3D_PUBLISHED
+from praxino.models.tanet import MODELS as TANET
+from praxino.models.tanet import PUBLISHED as TANET_PUBLISHED
+from praxino.models.tin import MODELS as TIN
+from praxino.models.tin import PUBLISHED as TIN_PUBLISHED
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
 from praxino.models.toy_columns import PUBLISHED as TOY_COLUMNS_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
@@ -59,9 +66,11 @@ _PAPERS = (
     DENSENET3D,
     EARLY_FUSION,
     FRAME_DIFFERENCE,
+    FSTCN,
     HARA_R2PLUS1D,
     I3D,
     I3D_RESNET,
+    INFLATED,
     JI,
     KARPATHY,
     LATE_FUSION,
@@ -80,6 +89,8 @@ _PAPERS = (
     SLOWFAST,
     SMALL_3D,
     T3D,
+    TANET,
+    TIN,
     TOY_COLUMNS,
     TSM,
     X3D,
@@ -93,6 +104,7 @@ PUBLISHED: tuple[Published, ...] = (
     *CSN_PUBLISHED,
     *DENSENET3D_PUBLISHED,
     *I3D_PUBLISHED,
+    *INFLATED_PUBLISHED,
     *JI_PUBLISHED,
     *KARPATHY_PUBLISHED,
     *LTC_PUBLISHED,
@@ -104,6 +116,8 @@ PUBLISHED: tuple[Published, ...] = (
     *S3D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *T3D_PUBLISHED,
+    *TANET_PUBLISHED,
+    *TIN_PUBLISHED,
     *TOY_COLUMNS_PUBLISHED,
     *TSM_PUBLISHED,
     *X3D_PUBLISHED,

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from praxino.layer_table import count_parameters
-from praxino.models import create_model
+from praxino.models import convert_state_dict, create_model
 from praxino.models.s3d import WIDTHS_3, Gate, Inception
 
 
@@ -19,13 +20,13 @@ def test_reads_torchvisions_names() -> None:
     """On torchvision itself: the golden's small case has 224 pixels a side, which takes longer."""
     from torchvision.models.video import s3d
 
-    from praxino.models import convert_state_dict
-
     torch.manual_seed(0)
     theirs = s3d(num_classes=5).eval()
-    for name, value in theirs.state_dict().items():
-        if "running" in name or name.endswith(".1.weight"):
-            torch.nn.init.uniform_(value, 0.5, 1.5)
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, 0.0, 1.0)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
     ours: Any = create_model("s3d", 5).eval()
     ours.load_state_dict(convert_state_dict(theirs.state_dict(), source="torchvision", model=ours))
     clip = torch.randn(1, 3, 8, 40, 56)
