@@ -66,7 +66,7 @@ def test_takes_optical_flow() -> None:
 
 def test_drops_new_channels_only_while_training() -> None:
     torch.manual_seed(0)
-    layer: Any = create_model("densenet3d_121", 3, growth=4, dropout=1.0).block1[0]  # type: ignore[union-attr, index]
+    layer: Any = create_model("densenet3d_121", 3, growth=4, dropout=1.0).block1[0]  # type: ignore[index]
     maps = torch.randn(2, 8, 2, 2, 2)
     assert not layer(maps)[:, 8:].any()
     assert torch.equal(layer(maps)[:, :8], maps)
