@@ -184,7 +184,7 @@ class Tsm(nn.Module):
 
     def _maps(self, maps: Tensor, shift: Shift, frames: int) -> Tensor:
         for name, block, shifts in self._blocks():
-            maps = _residual(block, maps, shift) if shifts else block(maps)
+            maps = shifted_residual(block, maps, shift) if shifts else block(maps)
             if name in self.non_local:
                 clips = rearrange(maps, "(b t) c h w -> b c t h w", t=frames)
                 maps = rearrange(self.non_local[name](clips), "b c t h w -> (b t) c h w")
@@ -202,8 +202,14 @@ class Tsm(nn.Module):
                 yield f"{stage_name}_{number}", block, has_branch and number % every == 0
 
 
-def _residual(block: Any, maps: Tensor, shift: Shift) -> Tensor:
-    """A residual block of torchvision, whose branch sees shifted maps."""
+def shifted_residual(block: Any, maps: Tensor, shift: Shift) -> Tensor:
+    """A residual block of torchvision, whose branch sees shifted maps.
+
+    Args:
+        block: of a ResNet or of MobileNetV2.
+        maps: `(B * T, C, H, W)`.
+        shift: moves what the branch is given; the shortcut stays as it is.
+    """
     shifted = shift(maps)
     if hasattr(block, "use_res_connect"):  # MobileNetV2's inverted bottleneck
         return maps + block.conv(shifted)
