@@ -18,7 +18,13 @@ from torch.nn.functional import avg_pool3d
 
 from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
-from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
+from praxino.video.clip_spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    KINETICS_MEAN,
+    KINETICS_STD,
+    ClipSpec,
+)
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
 
@@ -281,7 +287,15 @@ def csn_r101(num_classes: int = 400, *, frames: int = 32, size: int = 256) -> Cs
     )
 
 
-def _mmaction2(path: str, sha256_prefix: str, trained_on: str, top1: float, top5: float) -> Weights:
+def _mmaction2(
+    path: str,
+    sha256_prefix: str,
+    trained_on: str,
+    top1: float,
+    top5: float,
+    *,
+    imagenet_colours: bool = False,
+) -> Weights:
     return Weights(
         url=f"https://download.openmmlab.com/mmaction/{path}-{sha256_prefix}.pth",
         sha256_prefix=sha256_prefix,
@@ -291,6 +305,8 @@ def _mmaction2(path: str, sha256_prefix: str, trained_on: str, top1: float, top5
         accuracy={"top1": top1, "top5": top5},
         protocol="video level, 10 clips of 32 frames, stride 2, 3 crops of 256",
         layout="mmaction2",
+        mean=IMAGENET_MEAN if imagenet_colours else None,
+        std=IMAGENET_STD if imagenet_colours else None,
     )
 
 
@@ -303,6 +319,7 @@ WEIGHTS_IR_50 = {
         "IG-65M, then Kinetics-400",
         79.44,
         94.26,
+        imagenet_colours=True,
     )
 }
 WEIGHTS_IR_152 = {
@@ -326,6 +343,7 @@ WEIGHTS_IR_152 = {
         "IG-65M, then Kinetics-400",
         82.87,
         95.90,
+        imagenet_colours=True,
     ),
 }
 WEIGHTS_IP_152 = {
@@ -349,6 +367,7 @@ WEIGHTS_IP_152 = {
         "IG-65M, then Kinetics-400",
         82.68,
         95.69,
+        imagenet_colours=True,
     ),
 }
 WEIGHTS_R101 = {
@@ -445,6 +464,18 @@ MODELS = {
 
 PUBLISHED = (
     Published("csn_r101", "pytorchvideo, model_zoo.md", parameters="22.21 M"),
+    Published(
+        "csn_r101",
+        "pytorchvideo's network, counted",
+        parameters="22,213,776",
+        multiply_adds="73.757 G",
+    ),
+    Published(
+        "ir_csn_50",
+        "mmaction2's network, counted",
+        parameters="13,131,152",
+        multiply_adds="42.309 G",
+    ),
     Published("ir_csn_50", "mmaction2, README of csn", parameters="13.13 M"),
     Published(
         "ir_csn_152",
@@ -452,6 +483,12 @@ PUBLISHED = (
         clip=(3, 32, 256, 256),
         parameters="29.70 M",
         multiply_adds="97.63 G",
+    ),
+    Published(
+        "ir_csn_152",
+        "mmaction2, README of csn, in the row of Sports-1M",
+        parameters="33.02 M",
+        erratum="the number of ip-CSN-152, in whose row above it is right",
     ),
     Published("ip_csn_152", "mmaction2, README of csn", parameters="33.02 M"),
 )

@@ -7,7 +7,7 @@ Notable: between the two stand a norm and a ReLU, so that the net has twice the 
 R3D; the channels between them are as many as make the parameters equal (Sec. 3.5).
 Differs from the paper: the released networks differ from it and from each other, and each has its
 builder. torchvision's 18 layers count the channels in between from the block's input, for both of
-its convolutions: 31.5 million parameters, not 33.3. mmaction2's 34 layers pool after the stem and
+its convolutions: 31.5 million parameters, not 33.4. mmaction2's 34 layers pool after the stem and
 split the shortcuts too. pytorchvideo's 50 are a bottleneck ResNet that goes through time first and
 keeps its width. The 34 layers trained on IG-65M are the paper's.
 """
@@ -576,8 +576,23 @@ PUBLISHED = (
         multiply_adds="53.1 G",
     ),
     Published(
+        "r2plus1d_34",
+        "mmaction2's network, counted",
+        parameters="63,759,281",
+        multiply_adds="40.561 G",
+    ),
+    Published(
+        "r2plus1d_34_32x2",
+        "mmaction2, README of r2plus1d",
+        clip=(3, 32, 256, 256),
+        parameters="63.8 M",
+        multiply_adds="213 G",
+    ),
+    Published("r2plus1d_r50", "pytorchvideo, model_zoo.md", parameters="28.11 M"),
+    Published(
         "r2plus1d_r50",
-        "pytorchvideo, model_zoo.md, which counts an operation for each number that is normalised",
-        parameters="28.11 M",
+        "pytorchvideo's network, counted",
+        parameters="28,107,600",
+        multiply_adds="75.148 G",
     ),
 )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
-from praxino.models.row import ModelRow
+from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
 
@@ -261,3 +261,18 @@ MODELS = {
     "r3d_18_jf": ModelRow(r3d_18_jf, PAPER, 2018, "3d", layouts=LAYOUTS),
     "r3d_34_jf": ModelRow(r3d_34_jf, PAPER, 2018, "3d", layouts=LAYOUTS),
 }
+
+PUBLISHED = (
+    Published(
+        "r3d_18_jf",
+        "the repository's network, counted",
+        parameters="33,227,557",
+        multiply_adds="40.696 G",
+    ),
+    Published(
+        "r2plus1d_18_jf",
+        "the repository's network, counted",
+        parameters="33,226,750",
+        multiply_adds="41.525 G",
+    ),
+)

@@ -2,6 +2,7 @@
 
 from praxino.models.baccouche import MODELS as BACCOUCHE
 from praxino.models.c2d import MODELS as C2D
+from praxino.models.c2d import PUBLISHED as C2D_PUBLISHED
 from praxino.models.c3d import MODELS as C3D
 from praxino.models.c3d import PUBLISHED as C3D_PUBLISHED
 from praxino.models.csn import MODELS as CSN
@@ -15,6 +16,7 @@ from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
 from praxino.models.i3d_resnet import MODELS as I3D_RESNET
+from praxino.models.i3d_resnet import PUBLISHED as I3D_RESNET_PUBLISHED
 from praxino.models.inflated import MODELS as INFLATED
 from praxino.models.inflated import PUBLISHED as INFLATED_PUBLISHED
 from praxino.models.ji import MODELS as JI
@@ -29,12 +31,14 @@ from praxino.models.mc3 import PUBLISHED as MC3_PUBLISHED
 from praxino.models.mvit import MODELS as MVIT
 from praxino.models.mvit import PUBLISHED as MVIT_PUBLISHED
 from praxino.models.non_local import MODELS as NON_LOCAL
+from praxino.models.non_local import PUBLISHED as NON_LOCAL_PUBLISHED
 from praxino.models.preact_resnet3d import MODELS as PREACT_RESNET3D
 from praxino.models.r2plus1d import MODELS as R2PLUS1D
 from praxino.models.r2plus1d import PUBLISHED as R2PLUS1D_PUBLISHED
 from praxino.models.r3d import MODELS as R3D
 from praxino.models.r3d import PUBLISHED as R3D_PUBLISHED
 from praxino.models.r3d_jf import MODELS as R3D_JF
+from praxino.models.r3d_jf import PUBLISHED as R3D_JF_PUBLISHED
 from praxino.models.resnet3d import MODELS as RESNET3D
 from praxino.models.resnet3d import PUBLISHED as RESNET3D_PUBLISHED
 from praxino.models.row import ModelRow, Published
@@ -43,7 +47,9 @@ from praxino.models.s3d import PUBLISHED as S3D_PUBLISHED
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
 from praxino.models.slow import MODELS as SLOW
+from praxino.models.slow import PUBLISHED as SLOW_PUBLISHED
 from praxino.models.slowfast import MODELS as SLOWFAST
+from praxino.models.slowfast import PUBLISHED as SLOWFAST_PUBLISHED
 from praxino.models.small_3d import MODELS as SMALL_3D
 from praxino.models.t3d import MODELS as T3D
 from praxino.models.t3d import PUBLISHED as T3D_PUBLISHED
@@ -53,6 +59,8 @@ from praxino.models.tin import MODELS as TIN
 from praxino.models.tin import PUBLISHED as TIN_PUBLISHED
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
 from praxino.models.toy_columns import PUBLISHED as TOY_COLUMNS_PUBLISHED
+from praxino.models.trn import MODELS as TRN
+from praxino.models.trn import PUBLISHED as TRN_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
 from praxino.models.x3d import MODELS as X3D
@@ -92,6 +100,7 @@ _PAPERS = (
     TANET,
     TIN,
     TOY_COLUMNS,
+    TRN,
     TSM,
     X3D,
 )
@@ -100,25 +109,32 @@ MODELS: dict[str, ModelRow] = dict(sorted(row for paper in _PAPERS for row in pa
 
 # What `praxino verify` checks.
 PUBLISHED: tuple[Published, ...] = (
+    *C2D_PUBLISHED,
     *C3D_PUBLISHED,
     *CSN_PUBLISHED,
     *DENSENET3D_PUBLISHED,
     *I3D_PUBLISHED,
+    *I3D_RESNET_PUBLISHED,
     *INFLATED_PUBLISHED,
     *JI_PUBLISHED,
     *KARPATHY_PUBLISHED,
     *LTC_PUBLISHED,
     *MC3_PUBLISHED,
     *MVIT_PUBLISHED,
+    *NON_LOCAL_PUBLISHED,
     *R2PLUS1D_PUBLISHED,
     *R3D_PUBLISHED,
+    *R3D_JF_PUBLISHED,
     *RESNET3D_PUBLISHED,
     *S3D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
+    *SLOW_PUBLISHED,
+    *SLOWFAST_PUBLISHED,
     *T3D_PUBLISHED,
     *TANET_PUBLISHED,
     *TIN_PUBLISHED,
     *TOY_COLUMNS_PUBLISHED,
+    *TRN_PUBLISHED,
     *TSM_PUBLISHED,
     *X3D_PUBLISHED,
 )
