@@ -55,6 +55,7 @@ from praxino.models.table import MODELS
 from praxino.models.tanet import *
 from praxino.models.tin import *
 from praxino.models.toy_columns import *
+from praxino.models.trn import *
 from praxino.models.tsm import *
 from praxino.models.x3d import *
 from praxino.shortened import shortened

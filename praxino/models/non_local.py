@@ -23,8 +23,15 @@ from torch.nn.functional import relu
 from praxino.did_you_mean import did_you_mean
 from praxino.models.c2d import c2d_r50
 from praxino.models.i3d_resnet import i3d_r50, i3d_r50_32x2, i3d_r101
-from praxino.models.resnet_video import LAYOUTS, Options, VideoResNet
-from praxino.models.row import ModelRow
+from praxino.models.resnet_video import (
+    LAYOUTS,
+    THIRTY_VIEWS,
+    Options,
+    VideoResNet,
+    caffe2_weights,
+    mmaction2_weights,
+)
+from praxino.models.row import ModelRow, Published
 from praxino.models.slow import slow_r50, slow_r50_4x16
 from praxino.models.slowfast import SlowFast, SlowFastOptions, slowfast_16x8_r101_50_50
 from praxino.video.clip_spec import CHANNELS
@@ -55,12 +62,14 @@ class BlockOptions(TypedDict, total=False):
         scale: whether the embedded Gaussian's products are divided by the root of their length.
         pool: where 2 x 2 neighbours become one before they are looked at: "input" before phi and
             g, "embedding" behind them, or None.
+        pool_frames: how many frames become one as well.
         out_bias: whether the last convolution has a bias before its norm.
     """
 
     pairwise: Pairwise
     scale: bool
     pool: Literal["input", "embedding"] | None
+    pool_frames: int
     out_bias: bool
 
 
@@ -72,6 +81,7 @@ class NonLocal(nn.Module):
         pairwise: see `BlockOptions`, as the rest.
         scale: of the embedded Gaussian.
         pool: "input", "embedding" or None.
+        pool_frames: 1 or more.
         out_bias: of the last convolution.
     """
 
@@ -82,6 +92,7 @@ class NonLocal(nn.Module):
         pairwise: Pairwise = "embedded_gaussian",
         scale: bool = True,
         pool: Literal["input", "embedding"] | None = "input",
+        pool_frames: int = 1,
         out_bias: bool = True,
     ) -> None:
         super().__init__()
@@ -97,10 +108,9 @@ class NonLocal(nn.Module):
             self.pair = nn.Linear(2 * width, 1, bias=False)
         self.out = nn.Conv3d(width, channels, 1, bias=out_bias)
         self.norm = nn.BatchNorm3d(channels)
-        halved = nn.MaxPool3d((1, 2, 2))
-        self.pool_input = halved if pool == "input" else nn.Identity()
-        self.pool_embedding = halved if pool == "embedding" else nn.Identity()
-        self.least_size = 1 if pool is None else 2
+        self.window = (1, 1, 1) if pool is None else (pool_frames, 2, 2)
+        self.pool_input = nn.MaxPool3d(self.window) if pool == "input" else nn.Identity()
+        self.pool_embedding = nn.MaxPool3d(self.window) if pool == "embedding" else nn.Identity()
         for module in (self.theta, self.phi, self.g, self.out):
             if isinstance(module, nn.Conv3d):
                 nn.init.normal_(module.weight, std=0.01)
@@ -115,10 +125,11 @@ class NonLocal(nn.Module):
             ValueError: the map is too small to be pooled.
         """
         frames, height, width = maps.shape[2:]
-        if min(height, width) < self.least_size:
+        if any(size < least for size, least in zip(maps.shape[2:], self.window, strict=True)):
+            window = " x ".join(map(str, self.window))
             raise ValueError(
-                f"A non-local block pools 2 x 2 positions, got a map of {height} x {width}. Feed "
-                "larger clips, or build the model with pool=None."
+                f"A non-local block pools {window} positions, got a map of {frames} x {height} x "
+                f"{width}. Feed larger clips, or build the model with pool=None."
             )
         around = self.pool_input(maps)
         theta = _rows(self.theta(maps))  # (B, N, D), N = T H W
@@ -310,7 +321,7 @@ def slowfast_nl_16x8_r101_50_50(
         **options: see `SlowFastNonLocalOptions`.
     """
     after = ("slow.res4.6", "slow.res4.13", "slow.res4.20")
-    options = SlowFastNonLocalOptions(pairwise="dot_product") | options
+    options = SlowFastNonLocalOptions(pairwise="dot_product", pool_frames=2) | options
     return _with_blocks(slowfast_16x8_r101_50_50, after, num_classes, options)
 
 
@@ -330,19 +341,77 @@ def _with_blocks(
     return model
 
 
-PAPER = "Wang et al., Non-local Neural Networks, CVPR 2018"
+_IMAGENET = "ImageNet, then Kinetics-400"
+
+WEIGHTS_I3D = {
+    "kinetics400": caffe2_weights("I3D_NLN_8x8_R50.pkl", {"top1": 74.0, "top5": 91.1}),
+}
+WEIGHTS_I3D_32X2 = {
+    "kinetics400": mmaction2_weights(
+        "i3d/i3d_imagenet-pretrained-r50-nl-embedded-gaussian_8xb8-32x2x1-100e_kinetics400-rgb",
+        "20220812-afd8f562",
+        {"top1": 74.73, "top5": 91.80},
+        trained_on=_IMAGENET,
+    ),
+    "kinetics400_dot_product": mmaction2_weights(
+        "i3d/i3d_imagenet-pretrained-r50-nl-dot-product_8xb8-32x2x1-100e_kinetics400-rgb",
+        "20220812-8e1f2148",
+        {"top1": 74.80, "top5": 92.07},
+        trained_on=_IMAGENET,
+        protocol=f"{THIRTY_VIEWS}; pairwise='dot_product'",
+    ),
+    "kinetics400_gaussian": mmaction2_weights(
+        "i3d/i3d_imagenet-pretrained-r50-nl-gaussian_8xb8-32x2x1-100e_kinetics400-rgb",
+        "20220812-0c5cbf5a",
+        {"top1": 73.97, "top5": 91.33},
+        trained_on=_IMAGENET,
+        protocol=f"{THIRTY_VIEWS}; pairwise='gaussian'",
+    ),
+}
+WEIGHTS_SLOW_4X16 = {
+    "kinetics400": mmaction2_weights(
+        "slowonly/slowonly_r50-in1k-pre-nl-embedded-gaussian_8xb16-4x16x1-steplr-150e_kinetics400-rgb",
+        "20220901-cf739c75",
+        {"top1": 75.07, "top5": 91.69},
+        trained_on=_IMAGENET,
+    ),
+}
 
 
 def _row(build: Callable[..., nn.Module], weights: Mapping[str, Weights] | None = None) -> ModelRow:
     return ModelRow(build, PAPER, 2018, "attention", weights=weights or {}, layouts=LAYOUTS)
 
 
+PAPER = "Wang et al., Non-local Neural Networks, CVPR 2018"
 MODELS = {
     "c2d_nl_r50": _row(c2d_nl_r50),
     "i3d_nl_r101": _row(i3d_nl_r101),
-    "i3d_nl_r50": _row(i3d_nl_r50),
-    "i3d_nl_r50_32x2": _row(i3d_nl_r50_32x2),
+    "i3d_nl_r50": _row(i3d_nl_r50, WEIGHTS_I3D),
+    "i3d_nl_r50_32x2": _row(i3d_nl_r50_32x2, WEIGHTS_I3D_32X2),
     "slow_nl_r50": _row(slow_nl_r50),
-    "slow_nl_r50_4x16": _row(slow_nl_r50_4x16),
+    "slow_nl_r50_4x16": _row(slow_nl_r50_4x16, WEIGHTS_SLOW_4X16),
     "slowfast_nl_16x8_r101_50_50": _row(slowfast_nl_16x8_r101_50_50),
 }
+
+_MMACTION2 = "MMAction2's model zoo"
+
+PUBLISHED = (
+    Published("i3d_nl_r50_32x2", _MMACTION2, parameters="35,397,840", multiply_adds="59.3 G"),
+    Published(
+        "i3d_nl_r50_32x2",
+        _MMACTION2,
+        options={"pairwise": "dot_product"},
+        parameters="35,397,840",
+        multiply_adds="59.3 G",
+    ),
+    Published(
+        "i3d_nl_r50_32x2",
+        _MMACTION2,
+        options={"pairwise": "gaussian"},
+        parameters="31,723,728",
+        multiply_adds="56.5 G",
+    ),
+    Published("slowfast_nl_16x8_r101_50_50", "SlowFast paper, table 2", multiply_adds="234 G"),
+    Published("slow_nl_r50", _MMACTION2, parameters="39,808,464", multiply_adds="96.66 G"),
+    Published("slow_nl_r50_4x16", _MMACTION2, parameters="39,808,464", multiply_adds="43.23 G"),
+)

@@ -11,7 +11,7 @@ than 224 pixels, see `AverageWindows`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from typing import TypedDict
 
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
 from praxino.models.clip_shape import check_clip
-from praxino.video.clip_spec import ClipSpec
+from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 from praxino.weights.fitting import State, rename
+from praxino.weights.published import Weights
 
 # How many bottlenecks res2 to res5 have, by depth.
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -145,14 +146,14 @@ class Options(TypedDict, total=False):
 
     Args:
         frames: T of `clip_spec`; any T can be fed.
-        stride_frames: of `clip_spec`: every n-th frame of the video.
+        stride_frames: of `clip_spec`: every n-th frame of the video; None: spread over all of it.
         size: H and W of `clip_spec`, in pixels; 256 as in the authors' tests, who train on 224.
         window: see `AverageWindows`; 7, or None for weights of MMAction2.
         width: channels of conv1; 64.
     """
 
     frames: int
-    stride_frames: int
+    stride_frames: int | None
     size: int
     window: int | None
     width: int
@@ -188,7 +189,7 @@ class VideoResNet(nn.Module):
         pool2: bool = False,
         width: int = 64,
         frames: int = 8,
-        stride_frames: int = 8,
+        stride_frames: int | None = 8,
         size: int = 256,
         window: int | None = 7,
     ) -> None:
@@ -391,3 +392,95 @@ LAYOUTS = {
     "caffe2": from_caffe2,
     "mmaction2": from_mmaction2,
 }
+
+
+# How all three toolkits test on Kinetics. MMAction2's weights need window=None for these numbers to
+# be exact.
+THIRTY_VIEWS = "video level, 10 clips x 3 crops of 256 from a short side of 256"
+
+# Of some multiply-adds in PyTorchVideo's zoo: why they are not ours.
+ONE_PERCENT_MORE = "counted with the batch norms, which are no products: one or two percent more"
+
+
+def pytorchvideo_weights(
+    file: str,
+    accuracy: Mapping[str, float],
+    *,
+    trained_on: str = "Kinetics-400",
+    num_classes: int = 400,
+    protocol: str = THIRTY_VIEWS,
+) -> Weights:
+    """A row of PyTorchVideo's model zoo.
+
+    Args:
+        file: with its folder there.
+        accuracy: as of `Weights`, and so are the rest.
+        trained_on: the data sets.
+        num_classes: K.
+        protocol: of the accuracy.
+    """
+    return Weights(
+        url=f"https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/{file}",
+        sha256_prefix=None,
+        trained_on=trained_on,
+        num_classes=num_classes,
+        licence="Apache-2.0 (pytorchvideo)",
+        accuracy=accuracy,
+        protocol=protocol,
+        layout="pytorchvideo",
+    )
+
+
+def caffe2_weights(file: str, accuracy: Mapping[str, float]) -> Weights:
+    """A row of PySlowFast's model zoo that was trained in Caffe2, on Kinetics-400.
+
+    Args:
+        file: its name there.
+        accuracy: as of `Weights`.
+    """
+    return Weights(
+        url=f"https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/kinetics400/{file}",
+        sha256_prefix=None,
+        trained_on="Kinetics-400",
+        num_classes=400,
+        licence="Apache-2.0 (SlowFast)",
+        accuracy=accuracy,
+        protocol=f"{THIRTY_VIEWS}; probabilities averaged over windows too",
+        layout="caffe2",
+    )
+
+
+def mmaction2_weights(
+    folder: str,
+    stamp: str,
+    accuracy: Mapping[str, float],
+    *,
+    stem: str | None = None,
+    trained_on: str = "Kinetics-400",
+    num_classes: int = 400,
+    protocol: str = THIRTY_VIEWS,
+) -> Weights:
+    """A row of MMAction2's model zoo.
+
+    Args:
+        folder: of the file there.
+        stamp: at the end of its name: date and hash.
+        accuracy: as of `Weights`.
+        stem: of its name; None: as the folder is called.
+        trained_on: the data sets.
+        num_classes: K.
+        protocol: of the accuracy.
+    """
+    file = f"{stem or folder.rpartition('/')[2]}_{stamp}.pth"
+    return Weights(
+        url=f"https://download.openmmlab.com/mmaction/v1.0/recognition/{folder}/{file}",
+        sha256_prefix=stamp.partition("-")[2],
+        trained_on=trained_on,
+        num_classes=num_classes,
+        licence="Apache-2.0 (mmaction2)",
+        accuracy=accuracy,
+        protocol=protocol,
+        layout="mmaction2",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )

@@ -21,14 +21,19 @@ from praxino.models.resnet_video import (
     BLOCKS,
     LAYOUTS,
     MEAN,
+    ONE_PERCENT_MORE,
     STD,
+    THIRTY_VIEWS,
     AverageWindows,
     Options,
     Trunk,
     alternating,
+    caffe2_weights,
     initialise,
+    mmaction2_weights,
+    pytorchvideo_weights,
 )
-from praxino.models.row import ModelRow
+from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.published import Weights
 
@@ -95,7 +100,7 @@ class SlowFast(nn.Module):
         lateral_norm: bool = True,
         slow_frames: Literal["spread", "strided"] = "spread",
         frames: int = 32,
-        stride_frames: int = 2,
+        stride_frames: int | None = 2,
         size: int = 256,
         window: int | None = 7,
         width: int = 64,
@@ -246,13 +251,13 @@ def slowfast_r50_4x16(num_classes: int = 400, **options: Unpack[SlowFastOptions]
 
 
 def slowfast_r50_16x8(num_classes: int = 174, **options: Unpack[SlowFastOptions]) -> SlowFast:
-    """SlowFast 16x8, R50: 16 slow and 64 fast frames, for Something-Something and Charades.
+    """SlowFast 16x8, R50: 16 slow and 64 fast frames, spread over the whole span.
 
     Args:
-        num_classes: K; Something-Something V2 has 174.
+        num_classes: K; Something-Something V2 has 174, Charades 157.
         **options: see `SlowFastOptions`.
     """
-    return _slowfast(num_classes, 50, 50, SlowFastOptions(frames=64) | options)
+    return _slowfast(num_classes, 50, 50, SlowFastOptions(frames=64, stride_frames=None) | options)
 
 
 def slowfast_r101(num_classes: int = 400, **options: Unpack[SlowFastOptions]) -> SlowFast:
@@ -364,21 +369,210 @@ def _slowfast(
     return SlowFast(num_classes, slow, fast, **options)
 
 
+_MULTIGRID = "https://dl.fbaipublicfiles.com/pyslowfast/pyslowfast/model_zoo/multigrid/model_zoo"
+
+
+def _multigrid(
+    file: str, accuracy: Mapping[str, float], trained_on: str, num_classes: int, protocol: str
+) -> Weights:
+    """A row of PySlowFast's zoo of models with and without multigrid training, saved by PyTorch."""
+    return Weights(
+        url=f"{_MULTIGRID}/{file}",
+        sha256_prefix=None,
+        trained_on=trained_on,
+        num_classes=num_classes,
+        licence="Apache-2.0 (SlowFast)",
+        accuracy=accuracy,
+        protocol=protocol,
+        layout="pyslowfast",
+    )
+
+
+_SOMETHING_V2 = (
+    "Kinetics-400, then Something-Something V2",
+    174,
+    "video level, 1 clip over the whole video, 1 crop of 256",
+)
+_CHARADES = (
+    "Kinetics-400, then Charades",
+    157,
+    "video level, 10 clips x 3 crops of 256; a sigmoid for each class",
+)
+
+WEIGHTS_R50_16X8 = {
+    "charades": _multigrid("Charades/SLOWFAST_16x8_R50.pkl", {"mAP": 38.9}, *_CHARADES),
+    "charades_multigrid": _multigrid(
+        "Charades/SLOWFAST_16x8_R50_multigrid.pkl", {"mAP": 38.6}, *_CHARADES
+    ),
+    "something_v2": _multigrid(
+        "SSv2/SLOWFAST_16x8_R50.pkl", {"top1": 63.0, "top5": 88.5}, *_SOMETHING_V2
+    ),
+    "something_v2_multigrid": _multigrid(
+        "SSv2/SLOWFAST_16x8_R50_multigrid.pkl", {"top1": 63.5, "top5": 88.7}, *_SOMETHING_V2
+    ),
+}
+WEIGHTS_R50 = {
+    "charades": pytorchvideo_weights(
+        "charades/SLOWFAST_8x8_R50.pyth",
+        {"mAP": 37.24},
+        trained_on="Kinetics-400, then Charades",
+        num_classes=157,
+        protocol="video level, 10 clips x 3 crops of 256; a sigmoid for each class",
+    ),
+    "kinetics400": pytorchvideo_weights(
+        "kinetics/SLOWFAST_8x8_R50.pyth", {"top1": 76.94, "top5": 92.69}
+    ),
+    "kinetics400_caffe2": caffe2_weights("SLOWFAST_8x8_R50.pkl", {"top1": 77.0, "top5": 92.6}),
+    "kinetics400_multigrid": _multigrid(
+        "Kinetics/SLOWFAST_8x8_R50_stepwise_multigrid.pkl",
+        {"top1": 76.6, "top5": 92.7},
+        "Kinetics-400",
+        400,
+        THIRTY_VIEWS,
+    ),
+    "kinetics400_steps": _multigrid(
+        "Kinetics/SLOWFAST_8x8_R50_stepwise.pkl",
+        {"top1": 76.8, "top5": 92.7},
+        "Kinetics-400",
+        400,
+        THIRTY_VIEWS,
+    ),
+    "something_v2": pytorchvideo_weights(
+        "ssv2/SLOWFAST_8x8_R50.pyth",
+        {"top1": 61.68, "top5": 86.92},
+        trained_on="Kinetics-400, then Something-Something V2",
+        num_classes=174,
+        protocol="video level, 1 clip over the whole video (stride_frames=None) x 3 crops of 256",
+    ),
+}
+WEIGHTS_R50_4X16 = {
+    "kinetics400": pytorchvideo_weights(
+        "kinetics/SLOWFAST_4x16_R50.pyth", {"top1": 75.34, "top5": 91.89}
+    ),
+    "kinetics400_caffe2": caffe2_weights("SLOWFAST_4x16_R50.pkl", {"top1": 75.6, "top5": 92.0}),
+}
+WEIGHTS_R101 = {
+    "kinetics400": pytorchvideo_weights(
+        "kinetics/SLOWFAST_8x8_R101.pyth", {"top1": 77.90, "top5": 93.27}
+    ),
+}
+WEIGHTS_16X8_R101 = {
+    "kinetics400": pytorchvideo_weights(
+        "kinetics/SLOWFAST_16x8_R101_50_50.pyth", {"top1": 78.70, "top5": 93.61}
+    ),
+}
+WEIGHTS_MMACTION2_R50 = {
+    "kinetics400": mmaction2_weights(
+        "slowfast/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb",
+        "20220818-1cb6dfc8",
+        {"top1": 76.80, "top5": 92.99},
+    ),
+    "kinetics400_steps": mmaction2_weights(
+        "slowfast/slowfast_r50_8xb8-8x8x1-steplr-256e_kinetics400-rgb",
+        "20220818-b62a501f",
+        {"top1": 76.65, "top5": 92.86},
+    ),
+}
+WEIGHTS_MMACTION2_R50_4X16 = {
+    "kinetics400": mmaction2_weights(
+        "slowfast/slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb",
+        "20220901-701b0f6f",
+        {"top1": 75.55, "top5": 92.35},
+    ),
+}
+WEIGHTS_MMACTION2_R101 = {
+    "kinetics400": mmaction2_weights(
+        "slowfast/slowfast_r101_8xb8-8x8x1-256e_kinetics400-rgb",
+        "20220818-9c0e09bd",
+        {"top1": 78.65, "top5": 93.88},
+    ),
+}
+WEIGHTS_MMACTION2_R101_R50 = {
+    "kinetics400": mmaction2_weights(
+        "slowfast/slowfast_r101-r50_32xb8-4x16x1-256e_kinetics400-rgb",
+        "20220901-a77ac3ee",
+        {"top1": 77.03, "top5": 92.99},
+    ),
+}
+
+
 def _row(build: Callable[..., SlowFast], weights: Mapping[str, Weights] | None = None) -> ModelRow:
     return ModelRow(build, PAPER, 2019, "pathways", weights=weights or {}, layouts=LAYOUTS)
 
 
 PAPER = "Feichtenhofer et al., SlowFast Networks for Video Recognition, ICCV 2019"
 MODELS = {
-    "slowfast_16x8_r101_50_50": _row(slowfast_16x8_r101_50_50),
+    "slowfast_16x8_r101_50_50": _row(slowfast_16x8_r101_50_50, WEIGHTS_16X8_R101),
     "slowfast_8x8_r101_50_50": _row(slowfast_8x8_r101_50_50),
-    "slowfast_mmaction2_r101": _row(slowfast_mmaction2_r101),
-    "slowfast_mmaction2_r101_r50_4x16": _row(slowfast_mmaction2_r101_r50_4x16),
+    "slowfast_mmaction2_r101": _row(slowfast_mmaction2_r101, WEIGHTS_MMACTION2_R101),
+    "slowfast_mmaction2_r101_r50_4x16": _row(
+        slowfast_mmaction2_r101_r50_4x16, WEIGHTS_MMACTION2_R101_R50
+    ),
     "slowfast_mmaction2_r152_r50_4x16": _row(slowfast_mmaction2_r152_r50_4x16),
-    "slowfast_mmaction2_r50": _row(slowfast_mmaction2_r50),
-    "slowfast_mmaction2_r50_4x16": _row(slowfast_mmaction2_r50_4x16),
-    "slowfast_r101": _row(slowfast_r101),
-    "slowfast_r50": _row(slowfast_r50),
-    "slowfast_r50_16x8": _row(slowfast_r50_16x8),
-    "slowfast_r50_4x16": _row(slowfast_r50_4x16),
+    "slowfast_mmaction2_r50": _row(slowfast_mmaction2_r50, WEIGHTS_MMACTION2_R50),
+    "slowfast_mmaction2_r50_4x16": _row(slowfast_mmaction2_r50_4x16, WEIGHTS_MMACTION2_R50_4X16),
+    "slowfast_r101": _row(slowfast_r101, WEIGHTS_R101),
+    "slowfast_r50": _row(slowfast_r50, WEIGHTS_R50),
+    "slowfast_r50_16x8": _row(slowfast_r50_16x8, WEIGHTS_R50_16X8),
+    "slowfast_r50_4x16": _row(slowfast_r50_4x16, WEIGHTS_R50_4X16),
 }
+
+_PYTORCHVIDEO = "PyTorchVideo's model zoo"
+_MMACTION2 = "MMAction2's model zoo"
+
+# Table 1, for 32 frames of 224 pixels: each stage's last layer.
+_STAGES = {
+    "slow.conv1.norm": (64, 4, 112, 112),
+    "fast.conv1.norm": (8, 32, 112, 112),
+    "slow.pool1": (64, 4, 56, 56),
+    "fast.pool1": (8, 32, 56, 56),
+    "lateral.pool1.norm": (16, 4, 56, 56),
+    "slow.res2.2.conv_c.norm": (256, 4, 56, 56),
+    "fast.res2.2.conv_c.norm": (32, 32, 56, 56),
+    "lateral.res2.norm": (64, 4, 56, 56),
+    "slow.res3.3.conv_c.norm": (512, 4, 28, 28),
+    "fast.res3.3.conv_c.norm": (64, 32, 28, 28),
+    "lateral.res3.norm": (128, 4, 28, 28),
+    "slow.res4.5.conv_c.norm": (1024, 4, 14, 14),
+    "fast.res4.5.conv_c.norm": (128, 32, 14, 14),
+    "lateral.res4.norm": (256, 4, 14, 14),
+    "slow.res5.2.conv_c.norm": (2048, 4, 7, 7),
+    "fast.res5.2.conv_c.norm": (256, 32, 7, 7),
+}
+
+PUBLISHED = (
+    Published(
+        "slowfast_r50_4x16", "SlowFast paper, table 1", clip=(3, 32, 224, 224), sizes=_STAGES
+    ),
+    *(
+        Published(model, "SlowFast paper, table 2", multiply_adds=multiply_adds)
+        for model, multiply_adds in (
+            ("slowfast_r50_4x16", "36.1 G"),
+            ("slowfast_r50", "65.7 G"),
+            ("slowfast_8x8_r101_50_50", "106 G"),
+            ("slowfast_16x8_r101_50_50", "213 G"),
+        )
+    ),
+    Published("slowfast_r50", _PYTORCHVIDEO, parameters="34.57 M", multiply_adds="65.71 G"),
+    Published("slowfast_r50_4x16", _PYTORCHVIDEO, parameters="34.48 M"),
+    Published("slowfast_r101", _PYTORCHVIDEO, parameters="62.83 M"),
+    Published("slowfast_16x8_r101_50_50", _PYTORCHVIDEO, parameters="53.77 M"),
+    *(
+        Published(model, _PYTORCHVIDEO, multiply_adds=multiply_adds, erratum=ONE_PERCENT_MORE)
+        for model, multiply_adds in (
+            ("slowfast_r50_4x16", "36.69 G"),
+            ("slowfast_r101", "127.20 G"),
+            ("slowfast_16x8_r101_50_50", "215.61 G"),
+        )
+    ),
+    *(
+        Published(model, _MMACTION2, parameters=parameters, multiply_adds=multiply_adds)
+        for model, parameters, multiply_adds in (
+            ("slowfast_mmaction2_r50", "34,565,560", "66.1 G"),
+            ("slowfast_mmaction2_r50_4x16", "34,479,288", "36.3 G"),
+            ("slowfast_mmaction2_r101", "62,912,312", "126 G"),
+            ("slowfast_mmaction2_r101_r50_4x16", "62,384,312", "64.9 G"),
+            ("slowfast_mmaction2_r152_r50_4x16", "84,843,704", "91.5 G"),
+        )
+    ),
+)
