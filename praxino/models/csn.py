@@ -491,4 +491,16 @@ PUBLISHED = (
         erratum="the number of ip-CSN-152, in whose row above it is right",
     ),
     Published("ip_csn_152", "mmaction2, README of csn", parameters="33.02 M"),
+    Published(
+        "ir_csn_152",
+        "VMZ, model_zoo.md, whose frames of 224 pixels must have been of 256",
+        clip=(3, 32, 256, 256),
+        multiply_adds="96.7 G",
+    ),
+    Published(
+        "ip_csn_152",
+        "VMZ, model_zoo.md, whose frames of 224 pixels must have been of 256",
+        clip=(3, 32, 256, 256),
+        multiply_adds="108.8 G",
+    ),
 )

@@ -455,7 +455,9 @@ WEIGHTS_R50 = {
 }
 
 
-def _ig65m(file: str, sha256_prefix: str, trained_on: str, num_classes: int) -> Weights:
+def _ig65m(
+    file: str, sha256_prefix: str, trained_on: str, num_classes: int, **accuracy: float
+) -> Weights:
     return Weights(
         url=(
             "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/"
@@ -465,6 +467,8 @@ def _ig65m(file: str, sha256_prefix: str, trained_on: str, num_classes: int) -> 
         trained_on=trained_on,
         num_classes=num_classes,
         licence="MIT (ig65m-pytorch)",
+        accuracy=accuracy,
+        protocol="video level, measured on the Caffe2 weights before their conversion",
         layout="torchvision",
     )
 
@@ -475,12 +479,16 @@ WEIGHTS_IG65M = {
         "ade133f1",
         "IG-65M, then Kinetics-400, clips of 32 frames",
         400,
+        top1=80.0,
+        top5=94.2,
     ),
     "kinetics400_8_frames": _ig65m(
         "clip8_ft_kinetics_from_ig65m",
         "0aa0550b",
         "IG-65M, then Kinetics-400, clips of 8 frames",
         400,
+        top1=74.9,
+        top5=91.8,
     ),
     "ig65m": _ig65m("clip32_ig65m_from_scratch", "449a7af9", "IG-65M, clips of 32 frames", 487),
     "ig65m_8_frames": _ig65m(
@@ -587,6 +595,18 @@ PUBLISHED = (
         clip=(3, 32, 256, 256),
         parameters="63.8 M",
         multiply_adds="213 G",
+    ),
+    Published(
+        "r2plus1d_34_ig65m",
+        "VMZ, model_zoo.md, whose frames of 112 pixels must have been of 128",
+        clip=(3, 8, 128, 128),
+        multiply_adds="49.8 G",
+    ),
+    Published(
+        "r2plus1d_34_ig65m",
+        "VMZ, model_zoo.md, whose frames of 112 pixels must have been of 128",
+        clip=(3, 32, 128, 128),
+        multiply_adds="199.0 G",
     ),
     Published("r2plus1d_r50", "pytorchvideo, model_zoo.md", parameters="28.11 M"),
     Published(

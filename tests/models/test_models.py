@@ -72,10 +72,19 @@ def test_published_weights_follow_the_backbone() -> None:
     assert published_weights("toy_3d") == {}
 
 
-def test_kinetics_weights_are_what_torchvision_states() -> None:
-    from torchvision.models.video import R3D_18_Weights
+@pytest.mark.parametrize(
+    ("name", "enum"),
+    [
+        ("mc3_18", "MC3_18_Weights"),
+        ("r2plus1d_18", "R2Plus1D_18_Weights"),
+        ("r3d_18", "R3D_18_Weights"),
+        ("s3d", "S3D_Weights"),
+    ],
+)
+def test_kinetics_weights_are_what_torchvision_states(name: str, enum: str) -> None:
+    from torchvision.models import video
 
-    ours, theirs = published_weights("r3d_18")["kinetics400"], R3D_18_Weights.KINETICS400_V1
+    ours, theirs = published_weights(name)["kinetics400"], getattr(video, enum).KINETICS400_V1
     assert ours.url == theirs.url
     assert ours.sha256_prefix in theirs.url
     assert ours.megabytes == theirs.meta["_file_size"]
