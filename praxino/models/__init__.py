@@ -44,6 +44,7 @@ from praxino.models.r2plus1d import *
 from praxino.models.r3d import *
 from praxino.models.r3d_jf import *
 from praxino.models.resnet3d import *
+from praxino.models.resnext3d import *
 from praxino.models.row import Layout, ModelRow
 from praxino.models.s3d import *
 from praxino.models.single_frame import *
@@ -57,6 +58,7 @@ from praxino.models.tin import *
 from praxino.models.toy_columns import *
 from praxino.models.trn import *
 from praxino.models.tsm import *
+from praxino.models.wide_resnet3d import *
 from praxino.models.x3d import *
 from praxino.shortened import shortened
 from praxino.weights.fitting import State, differences, load_strict, unwrapped

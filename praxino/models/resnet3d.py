@@ -2,8 +2,8 @@
 
 Hara et al., "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?", CVPR 2018,
 arXiv:1711.09577; Kataoka et al., "Would Mega-scale Datasets Further Enhance Spatiotemporal 3D
-CNNs?", arXiv:2004.04968. ResNets, ResNeXts and wide ResNets are here; the skeleton also carries
-`preact_resnet3d.py` and `hara_r2plus1d.py`, and `densenet3d.py` is the last of the family.
+CNNs?", arXiv:2004.04968. The same network with other blocks is in `preact_resnet3d.py`,
+`resnext3d.py`, `wide_resnet3d.py` and `hara_r2plus1d.py`; `densenet3d.py` completes the family.
 
 Notable: a stem 7 frames deep and a max pooling that halves time too, so that 16 frames of 112 x 112
 pixels end as a map of 1 x 4 x 4 and ResNet-50 costs only 10 G multiply-adds.
@@ -11,15 +11,16 @@ Differs from the paper's code: the pooling at the end is adaptive, which is the 
 that the code was built for and lets clips of other sizes in; and gradients pass through shortcut A,
 whose input the code detaches.
 
-The authors publish checkpoints in folders of Google Drive, which have no addresses that a program
-could fetch: `CHECKPOINTS` says which builder takes which file, once it is on disk:
+The authors publish their checkpoints in folders of Google Drive, from which no program can fetch
+them: 2020's at https://drive.google.com/open?id=1xbYbZ7rpyjftI_KCk6YuL-XrfQDz7Yd4, 2018's at
+https://drive.google.com/drive/folders/1zvl89AgFAApbH0At-gMuZSeQB_LpNP-M. Once one is on disk, it
+loads into the model that `CHECKPOINTS` names, with the options that stand there:
 
     praxino.create_model("resnet3d_50", weights="r3d50_K_200ep.pth")
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -37,15 +38,14 @@ __all__ = [
     "resnet3d_101",
     "resnet3d_152",
     "resnet3d_200",
-    "resnext3d_50",
-    "resnext3d_101",
-    "resnext3d_152",
-    "wide_resnet3d_50",
 ]
 
-# Of Kinetics' frames, as the code of 2020 has them. Files of 2018 (`resnet-50-kinetics.pth`) were
-# trained on RGB in 0..255 minus (114.7748, 107.7354, 99.4750), ActivityNet's mean, and no more.
-MEAN, STD = (0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737)
+# The code of 2020 normalises by mean and deviation of Kinetics; that of 2018 takes RGB in 0..255
+# and subtracts the mean of ActivityNet, no more.
+NORMALISATION = {
+    "kinetics": ((0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737)),
+    "activitynet": ((114.7748 / 255, 107.7354 / 255, 99.4750 / 255), (1 / 255, 1 / 255, 1 / 255)),
+}
 
 DEPTHS = {
     10: (1, 1, 1, 1),
@@ -61,6 +61,47 @@ Triple = tuple[int, int, int]
 Conv = Callable[[int, int, Triple, Triple], nn.Module]
 # From channels over a width to channels, at a stride, around a shortcut.
 Block = Callable[[int, int, int, int, nn.Module], nn.Module]
+
+
+class ClipOptions(TypedDict, total=False):
+    """What the builders pass on to `hara_clip_spec`."""
+
+    frames: int
+    size: int
+    stream: Literal["rgb", "flow"]
+    normalisation: Literal["kinetics", "activitynet"]
+
+
+def hara_clip_spec(
+    frames: int = 16,
+    size: int = 112,
+    stream: Literal["rgb", "flow"] = "rgb",
+    normalisation: Literal["kinetics", "activitynet"] = "kinetics",
+) -> ClipSpec:
+    """Consecutive frames, the largest square in the middle, as the authors test.
+
+    Args:
+        frames: T.
+        size: H and W, in pixels.
+        stream: "rgb", or "flow" for two channels of optical flow.
+        normalisation: what the weights expect: "kinetics" those of 2020, "activitynet" of 2018.
+
+    Raises:
+        ValueError: a stream or a normalisation that does not exist.
+    """
+    if normalisation not in NORMALISATION:
+        raise ValueError(f"normalisation is 'kinetics' or 'activitynet', not {normalisation!r}.")
+    mean, std = NORMALISATION[normalisation]
+    channels = 2 if stream == "flow" else 3  # flow is normalised by the first two colours' numbers
+    return ClipSpec(
+        frames,
+        stride_frames=1,
+        size=size,
+        resize_short=size,
+        mean=mean[:channels],
+        std=std[:channels],
+        inputs=(stream,),
+    )
 
 
 class ConvNorm(nn.Sequential):
@@ -150,14 +191,12 @@ class ResNet3d(nn.Module):
         stages: of each stage, how many blocks, their inner width and their output channels.
         stem_width: channels of the stem.
         conv: makes the stem's convolution.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-        stream: "rgb", or "flow" for two channels of optical flow.
         shortcut: where a block changes the shape: "B" a convolution of 1 x 1 x 1, "A" zeros for the
             missing channels, without parameters.
         stem_frames: how many frames the stem's kernel spans.
         stem_stride: 2: the stem halves time.
         max_pool: whether a max pooling after the stem halves time and space.
+        **clip: as in `hara_clip_spec`; clips of any size can be fed.
     """
 
     def __init__(
@@ -168,19 +207,17 @@ class ResNet3d(nn.Module):
         *,
         stem_width: int = 64,
         conv: Conv = ConvNorm,
-        frames: int = 16,
-        size: int = 112,
-        stream: Literal["rgb", "flow"] = "rgb",
         shortcut: Literal["A", "B"] = "B",
         stem_frames: int = 7,
         stem_stride: int = 1,
         max_pool: bool = True,
+        **clip: Unpack[ClipOptions],
     ) -> None:
         super().__init__()
+        self.clip_spec = hara_clip_spec(**clip)
+        channels = CHANNELS[self.clip_spec.inputs[0]]
         self.stem = nn.Sequential()
-        self.stem.conv = conv(
-            CHANNELS[stream], stem_width, (stem_frames, 7, 7), (stem_stride, 2, 2)
-        )
+        self.stem.conv = conv(channels, stem_width, (stem_frames, 7, 7), (stem_stride, 2, 2))
         self.stem.relu = nn.ReLU(inplace=True)
         if max_pool:
             self.stem.pool = nn.MaxPool3d(3, stride=2, padding=1)
@@ -197,15 +234,6 @@ class ResNet3d(nn.Module):
         self.stage4 = stage(stages[2][2], stages[3], stride=2)
         self.pool = nn.AdaptiveAvgPool3d(1)
         self.head = nn.Linear(stages[3][2], num_classes)
-        self.clip_spec = ClipSpec(
-            frames,
-            stride_frames=1,
-            size=size,
-            resize_short=size,
-            mean=MEAN[: CHANNELS[stream]],
-            std=STD[: CHANNELS[stream]],
-            inputs=(stream,),
-        )
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -235,6 +263,8 @@ class ResNet3d(nn.Module):
 
 
 def _shortcut(kind: str, channels: int, out: int, stride: int) -> nn.Module:
+    if kind not in ("A", "B"):
+        raise ValueError(f"shortcut is 'A' or 'B', not {kind!r}.")
     if stride == 1 and channels == out:
         return nn.Identity()
     if kind == "A":
@@ -255,12 +285,9 @@ def stages_of(depth: int, *, narrowest: float = 64, expansion: int | None = None
     return [(blocks, w, w * times) for blocks, w in zip(DEPTHS[depth], widths, strict=True)]
 
 
-class Options(TypedDict, total=False):
+class Options(ClipOptions, total=False):
     """What the builders pass on to `ResNet3d`."""
 
-    frames: int
-    size: int
-    stream: Literal["rgb", "flow"]
     shortcut: Literal["A", "B"]
     stem_frames: int
     stem_stride: int
@@ -276,12 +303,12 @@ def _resnet3d(depth: int, num_classes: int, widen: float, options: Options) -> R
 def resnet3d_10(
     num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
 ) -> ResNet3d:
-    """3D ResNet-10: one block of two convolutions in each stage.
+    """3D ResNet-10: 14.6 million parameters, 5.7 G multiply-adds for a clip of 16 x 112 x 112.
 
     Args:
         num_classes: K.
         widen: by which all channels are multiplied.
-        **options: as in `ResNet3d`.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
     """
     return _resnet3d(10, num_classes, widen, options)
 
@@ -294,7 +321,7 @@ def resnet3d_18(
     Args:
         num_classes: K.
         widen: by which all channels are multiplied.
-        **options: as in `ResNet3d`; the files of 2018 need `shortcut="A"`.
+        **options: as in `ResNet3d` and `hara_clip_spec`; the files of 2018 have `shortcut="A"`.
     """
     return _resnet3d(18, num_classes, widen, options)
 
@@ -307,7 +334,7 @@ def resnet3d_34(
     Args:
         num_classes: K.
         widen: by which all channels are multiplied.
-        **options: as in `ResNet3d`; the files of 2018 need `shortcut="A"`.
+        **options: as in `ResNet3d` and `hara_clip_spec`; the files of 2018 have `shortcut="A"`.
     """
     return _resnet3d(34, num_classes, widen, options)
 
@@ -320,7 +347,7 @@ def resnet3d_50(
     Args:
         num_classes: K.
         widen: by which all channels are multiplied.
-        **options: as in `ResNet3d`.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
     """
     return _resnet3d(50, num_classes, widen, options)
 
@@ -328,12 +355,12 @@ def resnet3d_50(
 def resnet3d_101(
     num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
 ) -> ResNet3d:
-    """3D ResNet-101: 86 million parameters.
+    """3D ResNet-101: 86.1 million parameters, 13.9 G multiply-adds for 16 x 112 x 112.
 
     Args:
         num_classes: K.
         widen: by which all channels are multiplied.
-        **options: as in `ResNet3d`.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
     """
     return _resnet3d(101, num_classes, widen, options)
 
@@ -341,12 +368,12 @@ def resnet3d_101(
 def resnet3d_152(
     num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
 ) -> ResNet3d:
-    """3D ResNet-152.
+    """3D ResNet-152: 118.2 million parameters, 18.6 G multiply-adds for 16 x 112 x 112.
 
     Args:
         num_classes: K.
         widen: by which all channels are multiplied.
-        **options: as in `ResNet3d`.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
     """
     return _resnet3d(152, num_classes, widen, options)
 
@@ -354,91 +381,45 @@ def resnet3d_152(
 def resnet3d_200(
     num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
 ) -> ResNet3d:
-    """3D ResNet-200, blocks as in the other depths: convolution, norm, activation.
+    """3D ResNet-200: 127.4 million parameters, 25.8 G multiply-adds for 16 x 112 x 112.
 
     Args:
         num_classes: K.
         widen: by which all channels are multiplied.
-        **options: as in `ResNet3d`.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
     """
     return _resnet3d(200, num_classes, widen, options)
 
 
-def _resnext3d(depth: int, num_classes: int, widen: float, options: Options) -> ResNet3d:
-    stages = stages_of(depth, narrowest=128 * widen, expansion=2)
-    block = partial(Bottleneck, conv=partial(ConvNorm, groups=32))
-    return ResNet3d(num_classes, block, stages, **options)
-
-
-def resnext3d_50(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNeXt-50: the middle convolution of each block in 32 groups, twice as wide.
-
-    Args:
-        num_classes: K.
-        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
-        **options: as in `ResNet3d`.
-    """
-    return _resnext3d(50, num_classes, widen, options)
-
-
-def resnext3d_101(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNeXt-101, the paper's best: 48.3 million parameters, 9.6 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
-        **options: as in `ResNet3d`.
-    """
-    return _resnext3d(101, num_classes, widen, options)
-
-
-def resnext3d_152(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNeXt-152.
-
-    Args:
-        num_classes: K.
-        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
-        **options: as in `ResNet3d`.
-    """
-    return _resnext3d(152, num_classes, widen, options)
-
-
-def wide_resnet3d_50(
-    num_classes: int = 400, *, k: float = 2, widen_stem: bool = False, **options: Unpack[Options]
-) -> ResNet3d:
-    """Wide 3D ResNet-50: 158.2 million parameters, 26.2 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        k: by which the inner widths are multiplied; blocks put out twice their inner width.
-        widen_stem: widen the stem too, as the code of 2020 does; the paper and its file do not.
-        **options: as in `ResNet3d`.
-    """
-    stages = stages_of(50, narrowest=64 * k, expansion=2)
-    stem_width = int(64 * k) if widen_stem else 64
-    return ResNet3d(num_classes, Bottleneck, stages, stem_width=stem_width, **options)
-
-
-# The published files: builder, options, classes. K: Kinetics-700, M: Moments in Time, S: STAIR
-# Actions, each trained for 200 epochs (README of github.com/kenshohara/3D-ResNets-PyTorch).
+# The published files, by what the README of the code says of them: builder, classes and options.
+# K: Kinetics-700, M: Moments in Time, S: STAIR Actions; 200 epochs each.
 _CLASSES = {"K": 700, "KM": 1039, "KMS": 1139, "KS": 800, "M": 339, "MS": 439, "S": 100}
-CHECKPOINTS = {
-    f"r3d{depth}_{data}_200ep.pth": (f"resnet3d_{depth}", _CLASSES[data])
-    for depth, sets in {
-        18: ("K", "KM"),
-        34: ("K", "KM"),
-        50: ("K", "KM", "KMS", "KS", "M", "MS", "S"),
-        101: ("K", "KM"),
-        152: ("K", "KM"),
-        200: ("K", "KM"),
-    }.items()
+_FILES_OF_2020 = {
+    18: ("K", "KM"),
+    34: ("K", "KM"),
+    50: ("K", "KM", "KMS", "KS", "M", "MS", "S"),
+    101: ("K", "KM"),
+    152: ("K", "KM"),
+    200: ("K", "KM"),
+}
+_2018 = {"num_classes": 400, "normalisation": "activitynet"}  # Kinetics-400
+CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
+    f"r3d{depth}_{data}_200ep.pth": (f"resnet3d_{depth}", {"num_classes": _CLASSES[data]})
+    for depth, sets in _FILES_OF_2020.items()
     for data in sets
+} | {
+    "resnet-18-kinetics.pth": ("resnet3d_18", _2018 | {"shortcut": "A"}),
+    "resnet-34-kinetics.pth": ("resnet3d_34", _2018 | {"shortcut": "A"}),
+    "resnet-50-kinetics.pth": ("resnet3d_50", _2018),
+    "resnet-101-kinetics.pth": ("resnet3d_101", _2018),
+    "resnet-152-kinetics.pth": ("resnet3d_152", _2018),
+    "resnet-200-kinetics.pth": ("resnet3d_200", _2018),
+    "preresnet-200-kinetics.pth": ("preact_resnet3d_200", _2018),
+    "wideresnet-50-kinetics.pth": ("wide_resnet3d_50", _2018),
+    "resnext-101-kinetics.pth": ("resnext3d_101", _2018),
+    "resnext-101-64f-kinetics.pth": ("resnext3d_101", _2018 | {"frames": 64}),
+    "densenet-121-kinetics.pth": ("densenet3d_121", _2018),
+    "densenet-201-kinetics.pth": ("densenet3d_201", _2018),
 }
 
 _HARA_NAMES = (
@@ -476,15 +457,30 @@ MODELS = {
         resnet3d_101,
         resnet3d_152,
         resnet3d_200,
-        resnext3d_50,
-        resnext3d_101,
-        resnext3d_152,
-        wide_resnet3d_50,
     )
 }
 
-_README = "code of 2020, github.com/kenshohara/3D-ResNets-PyTorch"
+_CODE = "github.com/kenshohara/3D-ResNets-PyTorch, as its code of {} builds it"
+_CLIP = (3, 16, 112, 112)
+
+
+def _published(
+    year: int, model: str, options: dict[str, Any], parameters: str, multiply_adds: str
+) -> Published:
+    source = _CODE.format(year)
+    return Published(
+        model, source, options, clip=_CLIP, parameters=parameters, multiply_adds=multiply_adds
+    )
+
+
+_A = {"num_classes": 400, "shortcut": "A"}
 PUBLISHED = (
-    Published("resnet3d_18", _README, {"num_classes": 700}, parameters="33,563,004"),
-    Published("resnet3d_50", _README, {"num_classes": 700}, parameters="47,633,276"),
+    _published(2020, "resnet3d_18", {"num_classes": 700}, "33,563,004", "8.308 G"),
+    _published(2020, "resnet3d_50", {"num_classes": 700}, "47,633,276", "10.070 G"),
+    _published(2020, "resnet3d_50", {"num_classes": 1139}, "48,532,787", "10.071 G"),
+    Published("resnet3d_34", _CODE.format(2020), {"num_classes": 700}, parameters="63.87 M"),
+    Published("resnet3d_101", _CODE.format(2020), {"num_classes": 700}, parameters="86.68 M"),
+    _published(2018, "resnet3d_18", _A, "33,235,280", "8.296 G"),
+    _published(2020, "resnet3d_34", _A, "63,544,912", "12.685 G"),
+    _published(2018, "resnet3d_50", {"num_classes": 400}, "47,018,576", "10.069 G"),
 )

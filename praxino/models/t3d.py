@@ -152,7 +152,7 @@ class Options(TypedDict, total=False):
 
 
 def t3d_121(num_classes: int = 400, **options: Unpack[Options]) -> T3d:
-    """T3D on DenseNet-121.
+    """T3D on DenseNet-121: 29.9 million parameters, 244 G multiply-adds.
 
     Args:
         num_classes: K.
@@ -162,7 +162,7 @@ def t3d_121(num_classes: int = 400, **options: Unpack[Options]) -> T3d:
 
 
 def t3d_169(num_classes: int = 400, **options: Unpack[Options]) -> T3d:
-    """T3D on DenseNet-169.
+    """T3D on DenseNet-169: 38.5 million parameters, 248 G multiply-adds.
 
     Args:
         num_classes: K.
@@ -213,7 +213,7 @@ def t3d_densenet3d_161(num_classes: int = 400, **options: Unpack[Options]) -> De
 
 
 def t3d_densenet3d_169(num_classes: int = 400, **options: Unpack[Options]) -> DenseNet3d:
-    """The paper's DenseNet3D-169.
+    """The paper's DenseNet3D-169: 19.2 million parameters, 35.3 G multiply-adds.
 
     Args:
         num_classes: K.

@@ -13,6 +13,7 @@ from praxino.models.early_fusion import MODELS as EARLY_FUSION
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.fstcn import MODELS as FSTCN
 from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
+from praxino.models.hara_r2plus1d import PUBLISHED as HARA_R2PLUS1D_PUBLISHED
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
 from praxino.models.i3d_resnet import MODELS as I3D_RESNET
@@ -33,6 +34,7 @@ from praxino.models.mvit import PUBLISHED as MVIT_PUBLISHED
 from praxino.models.non_local import MODELS as NON_LOCAL
 from praxino.models.non_local import PUBLISHED as NON_LOCAL_PUBLISHED
 from praxino.models.preact_resnet3d import MODELS as PREACT_RESNET3D
+from praxino.models.preact_resnet3d import PUBLISHED as PREACT_RESNET3D_PUBLISHED
 from praxino.models.r2plus1d import MODELS as R2PLUS1D
 from praxino.models.r2plus1d import PUBLISHED as R2PLUS1D_PUBLISHED
 from praxino.models.r3d import MODELS as R3D
@@ -41,6 +43,8 @@ from praxino.models.r3d_jf import MODELS as R3D_JF
 from praxino.models.r3d_jf import PUBLISHED as R3D_JF_PUBLISHED
 from praxino.models.resnet3d import MODELS as RESNET3D
 from praxino.models.resnet3d import PUBLISHED as RESNET3D_PUBLISHED
+from praxino.models.resnext3d import MODELS as RESNEXT3D
+from praxino.models.resnext3d import PUBLISHED as RESNEXT3D_PUBLISHED
 from praxino.models.row import ModelRow, Published
 from praxino.models.s3d import MODELS as S3D
 from praxino.models.s3d import PUBLISHED as S3D_PUBLISHED
@@ -63,6 +67,8 @@ from praxino.models.trn import MODELS as TRN
 from praxino.models.trn import PUBLISHED as TRN_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
+from praxino.models.wide_resnet3d import MODELS as WIDE_RESNET3D
+from praxino.models.wide_resnet3d import PUBLISHED as WIDE_RESNET3D_PUBLISHED
 from praxino.models.x3d import MODELS as X3D
 from praxino.models.x3d import PUBLISHED as X3D_PUBLISHED
 
@@ -91,6 +97,7 @@ _PAPERS = (
     R3D,
     R3D_JF,
     RESNET3D,
+    RESNEXT3D,
     S3D,
     SINGLE_FRAME,
     SLOW,
@@ -102,6 +109,7 @@ _PAPERS = (
     TOY_COLUMNS,
     TRN,
     TSM,
+    WIDE_RESNET3D,
     X3D,
 )
 
@@ -113,6 +121,7 @@ PUBLISHED: tuple[Published, ...] = (
     *C3D_PUBLISHED,
     *CSN_PUBLISHED,
     *DENSENET3D_PUBLISHED,
+    *HARA_R2PLUS1D_PUBLISHED,
     *I3D_PUBLISHED,
     *I3D_RESNET_PUBLISHED,
     *INFLATED_PUBLISHED,
@@ -122,10 +131,12 @@ PUBLISHED: tuple[Published, ...] = (
     *MC3_PUBLISHED,
     *MVIT_PUBLISHED,
     *NON_LOCAL_PUBLISHED,
+    *PREACT_RESNET3D_PUBLISHED,
     *R2PLUS1D_PUBLISHED,
     *R3D_PUBLISHED,
     *R3D_JF_PUBLISHED,
     *RESNET3D_PUBLISHED,
+    *RESNEXT3D_PUBLISHED,
     *S3D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *SLOW_PUBLISHED,
@@ -136,5 +147,6 @@ PUBLISHED: tuple[Published, ...] = (
     *TOY_COLUMNS_PUBLISHED,
     *TRN_PUBLISHED,
     *TSM_PUBLISHED,
+    *WIDE_RESNET3D_PUBLISHED,
     *X3D_PUBLISHED,
 )

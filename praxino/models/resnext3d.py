@@ -1,0 +1,79 @@
+"""3D ResNeXts: bottlenecks twice as wide, their middle convolutions in 32 groups.
+
+Hara et al., "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?", CVPR 2018,
+arXiv:1711.09577, after Xie et al., "Aggregated Residual Transformations for Deep Neural Networks",
+CVPR 2017.
+
+Notable: ResNeXt-101 is the paper's best network, with the parameters of ResNet-50.
+"""
+
+from functools import partial
+from typing import Unpack
+
+from praxino.models.resnet3d import LAYOUTS, Bottleneck, ConvNorm, Options, ResNet3d, stages_of
+from praxino.models.row import ModelRow, Published
+
+__all__ = ["resnext3d_50", "resnext3d_101", "resnext3d_152"]
+
+
+def _resnext3d(depth: int, num_classes: int, widen: float, options: Options) -> ResNet3d:
+    stages = stages_of(depth, narrowest=128 * widen, expansion=2)
+    block = partial(Bottleneck, conv=partial(ConvNorm, groups=32))
+    return ResNet3d(num_classes, block, stages, **options)
+
+
+def resnext3d_50(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNeXt-50: 26.7 million parameters, 7.5 G multiply-adds for 16 x 112 x 112.
+
+    Args:
+        num_classes: K.
+        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
+    """
+    return _resnext3d(50, num_classes, widen, options)
+
+
+def resnext3d_101(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNeXt-101, the paper's best: 48.3 million parameters, 9.6 G multiply-adds.
+
+    Args:
+        num_classes: K.
+        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
+    """
+    return _resnext3d(101, num_classes, widen, options)
+
+
+def resnext3d_152(
+    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
+    """3D ResNeXt-152: 66.2 million parameters, 12.2 G multiply-adds for 16 x 112 x 112.
+
+    Args:
+        num_classes: K.
+        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
+    """
+    return _resnext3d(152, num_classes, widen, options)
+
+
+PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"
+MODELS = {
+    build.__name__: ModelRow(build, PAPER, 2018, "3d", layouts=LAYOUTS)
+    for build in (resnext3d_50, resnext3d_101, resnext3d_152)
+}
+
+PUBLISHED = (
+    Published(
+        "resnext3d_101",
+        "github.com/kenshohara/3D-ResNets-PyTorch, as its code of 2018 builds it",
+        {"num_classes": 400},
+        clip=(3, 16, 112, 112),
+        parameters="48,340,816",
+        multiply_adds="9.568 G",
+    ),
+)
