@@ -237,15 +237,11 @@ WEIGHTS_R50 = {
 
 PAPER = "Zhou et al., Temporal Relational Reasoning in Videos, ECCV 2018"
 MODELS = {
-    name: ModelRow(
-        build, PAPER, 2018, "fusion", weights=weights, backbone=backbone, layouts=LAYOUTS
-    )
-    for name, build, backbone, weights in (
-        (trn_mobilenet_v2, "mobilenet_v2", {}),
-        ("trn_r101", trn_r101, "resnet101", {}),
-        ("trn_r18", trn_r18, "resnet18", {}),
-        ("trn_r50", trn_r50, "resnet50", WEIGHTS_R50),
-    )
+    "trn_r101": ModelRow(trn_r101, PAPER, 2018, "fusion", backbone="resnet101", layouts=LAYOUTS),
+    "trn_r18": ModelRow(trn_r18, PAPER, 2018, "fusion", backbone="resnet18", layouts=LAYOUTS),
+    "trn_r50": ModelRow(
+        trn_r50, PAPER, 2018, "fusion", weights=WEIGHTS_R50, backbone="resnet50", layouts=LAYOUTS
+    ),
 }
 
 PUBLISHED = (

@@ -107,7 +107,7 @@ def test_says_what_it_cannot_relate() -> None:
     with pytest.raises(ValueError, match="frames must be at least 2, got 1"):
         create_model("trn_r18", frames=1)
     with pytest.raises(ValueError, match=r"test_relations is 'all' or 'first', not 'last'"):
-        trn_r18(test_relations="last")  # type: ignore[typeddict-item]
+        trn_r18(test_relations="last")  # type: ignore[arg-type]
     with torch.device("meta"):
         model = create_model("trn_r18")
         with pytest.raises(ValueError, match="TRN was built for T=8, got T=4"):

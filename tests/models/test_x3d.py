@@ -106,7 +106,7 @@ def test_windows_and_clip_differ_only_past_the_training_size() -> None:
 
 def test_pool_has_two_ways() -> None:
     with pytest.raises(ValueError, match=r"pool is 'windows' or 'clip', not 'max'"):
-        x3d_xs(pool="max")  # type: ignore[typeddict-item]
+        x3d_xs(pool="max")  # type: ignore[arg-type]
 
 
 def test_a_norm_that_is_folded_gives_its_shift_to_the_next_sum() -> None:
