@@ -48,6 +48,22 @@ def test_ip_adds_a_convolution_and_a_norm_to_each_block() -> None:
     assert count_parameters(preserved) - count_parameters(reduced) == 64 * 64 + 2 * 64
 
 
+def test_mmaction2_lists_the_convolutions_of_an_ip_block() -> None:
+    """The depthwise one is the last of the list: the second of ip, the only one of ir."""
+    with torch.device("meta"):
+        models = {name: create_model(name) for name in ("ip_csn_50", "ir_csn_50")}
+    first, second = "backbone.layer3.5.conv2.0.bn.bias", "backbone.layer3.5.conv2.1.conv.weight"
+    value = torch.zeros(1)
+    ip = convert_state_dict(
+        {first: value, second: value}, source="mmaction2", model=models["ip_csn_50"]
+    )
+    assert list(ip) == ["stage3.5.interaction.norm.bias", "stage3.5.depthwise.conv.weight"]
+    ir = convert_state_dict({first: value}, source="mmaction2", model=models["ir_csn_50"])
+    assert list(ir) == ["stage3.5.depthwise.norm.bias"]
+    assert set(ip) <= set(models["ip_csn_50"].state_dict())
+    assert set(ir) <= set(models["ir_csn_50"].state_dict())
+
+
 class Depthwise(nn.Conv3d):
     """As VMZ's convolution: torchvision's residual networks say how it is built."""
 
