@@ -279,7 +279,12 @@ def stages_of(depth: int, *, narrowest: float = 64, expansion: int | None = None
         depth: a key of `DEPTHS`.
         narrowest: the inner width of the first stage, doubled from stage to stage.
         expansion: output channels for each inner one; None: 4, and 1 for depths below 50.
+
+    Raises:
+        ValueError: no channels are left.
     """
+    if narrowest < 1:
+        raise ValueError(f"A first stage of {narrowest:g} channels has none: widen the network.")
     times = expansion or (4 if depth >= 50 else 1)
     widths = [int(narrowest * 2**number) for number in range(4)]
     return [(blocks, w, w * times) for blocks, w in zip(DEPTHS[depth], widths, strict=True)]

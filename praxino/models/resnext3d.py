@@ -5,6 +5,8 @@ arXiv:1711.09577, after Xie et al., "Aggregated Residual Transformations for Dee
 CVPR 2017.
 
 Notable: ResNeXt-101 is the paper's best network, with the parameters of ResNet-50.
+Differs from the code of 2020, which takes the number of classes for the widening factor and cannot
+be built; with that mended, its stem has the 128 channels of `widen_stem`.
 """
 
 from functools import partial
@@ -16,49 +18,69 @@ from praxino.models.row import ModelRow, Published
 __all__ = ["resnext3d_50", "resnext3d_101", "resnext3d_152"]
 
 
-def _resnext3d(depth: int, num_classes: int, widen: float, options: Options) -> ResNet3d:
+def _resnext3d(
+    depth: int, num_classes: int, widen: float, widen_stem: bool, options: Options
+) -> ResNet3d:
+    if 128 * widen % 32:
+        raise ValueError(f"ResNeXt's 32 groups need widen to be a multiple of 0.25, got {widen}.")
     stages = stages_of(depth, narrowest=128 * widen, expansion=2)
     block = partial(Bottleneck, conv=partial(ConvNorm, groups=32))
-    return ResNet3d(num_classes, block, stages, **options)
+    stem_width = int(128 * widen) if widen_stem else 64
+    return ResNet3d(num_classes, block, stages, stem_width=stem_width, **options)
 
 
 def resnext3d_50(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+    num_classes: int = 400,
+    *,
+    widen: float = 1,
+    widen_stem: bool = False,
+    **options: Unpack[Options],
 ) -> ResNet3d:
     """3D ResNeXt-50: 26.7 million parameters, 7.5 G multiply-adds for 16 x 112 x 112.
 
     Args:
         num_classes: K.
         widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
         **options: as in `ResNet3d` and `hara_clip_spec`.
     """
-    return _resnext3d(50, num_classes, widen, options)
+    return _resnext3d(50, num_classes, widen, widen_stem, options)
 
 
 def resnext3d_101(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+    num_classes: int = 400,
+    *,
+    widen: float = 1,
+    widen_stem: bool = False,
+    **options: Unpack[Options],
 ) -> ResNet3d:
     """3D ResNeXt-101, the paper's best: 48.3 million parameters, 9.6 G multiply-adds.
 
     Args:
         num_classes: K.
         widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
         **options: as in `ResNet3d` and `hara_clip_spec`.
     """
-    return _resnext3d(101, num_classes, widen, options)
+    return _resnext3d(101, num_classes, widen, widen_stem, options)
 
 
 def resnext3d_152(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
+    num_classes: int = 400,
+    *,
+    widen: float = 1,
+    widen_stem: bool = False,
+    **options: Unpack[Options],
 ) -> ResNet3d:
     """3D ResNeXt-152: 66.2 million parameters, 12.2 G multiply-adds for 16 x 112 x 112.
 
     Args:
         num_classes: K.
         widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
         **options: as in `ResNet3d` and `hara_clip_spec`.
     """
-    return _resnext3d(152, num_classes, widen, options)
+    return _resnext3d(152, num_classes, widen, widen_stem, options)
 
 
 PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"
