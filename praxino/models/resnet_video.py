@@ -301,13 +301,13 @@ _CAFFE2_NAMES = (
     (r"^nonlocal_conv(\d)_(\d+)_", r"res\1.\2.non_local."),
     (r"^t_", "pathway1."),
     (r"^(conv1|res\d)\.", r"pathway0.\1."),
-    (r"^pred_", "head."),
+    (r"^pred_", "head_"),
     (r"\.bn_s$", ".norm.weight"),
     (r"\.bn_b$", ".norm.bias"),
     (r"\.bn_rm$", ".norm.running_mean"),
     (r"\.bn_riv$", ".norm.running_var"),  # despite the i of "inverse", the variance itself
-    (r"^(head\.|.*\.non_local\.(theta|phi|g|out))_?w$", r"\1.weight"),
-    (r"^(head\.|.*\.non_local\.(theta|phi|g|out))_?b$", r"\1.bias"),
+    (r"^(head|.*\.non_local\.(theta|phi|g|out))_w$", r"\1.weight"),
+    (r"^(head|.*\.non_local\.(theta|phi|g|out))_b$", r"\1.bias"),
     (r"\.w$", ".conv.weight"),
 )
 

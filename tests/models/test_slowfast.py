@@ -49,6 +49,38 @@ def test_equals_the_reference(
     equals_golden(path, name, path.split("/")[0], case=case, forward=forward)
 
 
+def test_fast_is_joined_to_slow_four_times() -> None:
+    """The fused channels of the paper's table 1."""
+    with torch.device("meta"):
+        model: Any = create_model("slowfast_r50_4x16")
+    stages = (model.slow.res2, model.slow.res3, model.slow.res4, model.slow.res5)
+    assert [stage[0].conv_a.conv.in_channels for stage in stages] == [80, 320, 640, 1280]
+    assert [stage[0].conv_a.conv.kernel_size[0] for stage in stages] == [1, 1, 3, 3]
+    assert model.head.in_features == 2048 + 256
+
+
+def test_features_and_logits_come_from_the_same_maps() -> None:
+    """Fast is averaged over alpha frames first, and then over what is left."""
+    model, clip = small(), torch.randn(2, 3, 16, 32, 32)
+    with torch.no_grad():
+        features = model.forward_features(clip)
+        logits = model.head(features.mean((2, 3, 4)))
+        torch.testing.assert_close(model(clip), logits)
+        _, fast = model.pathways(clip)
+        torch.testing.assert_close(
+            features[:, -64:].mean((2, 3, 4)), model.fast(fast).mean((2, 3, 4))
+        )
+    assert features.shape == (2, 512 + 64, 2, 1, 1)
+
+
+def test_only_the_first_blocks_of_a_wide_res4_span_time() -> None:
+    with torch.device("meta"):
+        model: Any = create_model("slowfast_16x8_r101_50_50")
+    for pathway in (model.slow, model.fast):
+        kernels = [block.conv_a.conv.kernel_size[0] for block in pathway.res4]
+        assert kernels == [3] * 6 + [1] * 17
+
+
 def test_a_clip_must_have_whole_groups_of_frames() -> None:
     with pytest.raises(ValueError, match=r"multiple of alpha=8, got T=30 in a clip of shape \(1, "):
         small()(torch.zeros(1, 3, 30, 32, 32))
