@@ -175,7 +175,7 @@ class FollowReceptiveField(TorchDispatchMode):
             *bias, left, right = tensors
             rows = tuple(bound.amin(-1, keepdim=True) for bound in self._span(left))
             columns = tuple(bound.amin(-2, keepdim=True) for bound in self._span(right))
-            if _differ(rows, -2) * _differ(columns, -1) > _MOST_SCORES:
+            if _elements([rows, columns]) > _MOST_SCORES:
                 # Each query goes on to a sum over all keys, so for what follows nothing is lost.
                 columns = tuple(bound.amin(-1, keepdim=True) for bound in columns)
             return [_union([rows, columns, *(self._span(tensor) for tensor in bias)])]
@@ -305,9 +305,10 @@ def _union(spans: Sequence[Span]) -> Span:
     return joined
 
 
-def _differ(span: Span, dim: int) -> int:
-    """Along a dimension: as many elements as have spans of their own; 1: all have the same."""
-    return max(bound.shape[dim] for bound in span)
+def _elements(spans: Sequence[Span]) -> int:
+    """How many the union of these spans has."""
+    shapes = [bound.shape for span in spans for bound in span]
+    return math.prod(torch.broadcast_shapes(*shapes))
 
 
 def _hull(span: Span, dimensions: int) -> Span:
@@ -322,9 +323,12 @@ def _compact(span: Span) -> Span:
 
 def _compact_bound(bound: Tensor) -> Tensor:
     for dim in range(bound.ndim):
+        if bound.stride(dim) == 0 and bound.shape[dim] > 1:  # stretched, and not stored
+            bound = bound.narrow(dim, 0, 1)
+    for dim in range(bound.ndim):
         if bound.shape[dim] > 1:
             one = bound.narrow(dim, 0, 1)
-            if bound.stride(dim) == 0 or bool((bound == one).all()):
+            if bool((bound == one).all()):
                 bound = one
     return bound
 

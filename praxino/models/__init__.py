@@ -51,11 +51,13 @@ from praxino.models.single_frame import *
 from praxino.models.slow import *
 from praxino.models.slowfast import *
 from praxino.models.small_3d import *
+from praxino.models.swin3d import *
 from praxino.models.t3d import *
 from praxino.models.table import MODELS
 from praxino.models.tanet import *
 from praxino.models.tin import *
 from praxino.models.toy_columns import *
+from praxino.models.tpn import *
 from praxino.models.trn import *
 from praxino.models.tsm import *
 from praxino.models.wide_resnet3d import *

@@ -55,6 +55,8 @@ from praxino.models.slow import PUBLISHED as SLOW_PUBLISHED
 from praxino.models.slowfast import MODELS as SLOWFAST
 from praxino.models.slowfast import PUBLISHED as SLOWFAST_PUBLISHED
 from praxino.models.small_3d import MODELS as SMALL_3D
+from praxino.models.swin3d import MODELS as SWIN3D
+from praxino.models.swin3d import PUBLISHED as SWIN3D_PUBLISHED
 from praxino.models.t3d import MODELS as T3D
 from praxino.models.t3d import PUBLISHED as T3D_PUBLISHED
 from praxino.models.tanet import MODELS as TANET
@@ -63,6 +65,8 @@ from praxino.models.tin import MODELS as TIN
 from praxino.models.tin import PUBLISHED as TIN_PUBLISHED
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
 from praxino.models.toy_columns import PUBLISHED as TOY_COLUMNS_PUBLISHED
+from praxino.models.tpn import MODELS as TPN
+from praxino.models.tpn import PUBLISHED as TPN_PUBLISHED
 from praxino.models.trn import MODELS as TRN
 from praxino.models.trn import PUBLISHED as TRN_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
@@ -103,10 +107,12 @@ _PAPERS = (
     SLOW,
     SLOWFAST,
     SMALL_3D,
+    SWIN3D,
     T3D,
     TANET,
     TIN,
     TOY_COLUMNS,
+    TPN,
     TRN,
     TSM,
     WIDE_RESNET3D,
@@ -141,10 +147,12 @@ PUBLISHED: tuple[Published, ...] = (
     *SINGLE_FRAME_PUBLISHED,
     *SLOW_PUBLISHED,
     *SLOWFAST_PUBLISHED,
+    *SWIN3D_PUBLISHED,
     *T3D_PUBLISHED,
     *TANET_PUBLISHED,
     *TIN_PUBLISHED,
     *TOY_COLUMNS_PUBLISHED,
+    *TPN_PUBLISHED,
     *TRN_PUBLISHED,
     *TSM_PUBLISHED,
     *WIDE_RESNET3D_PUBLISHED,

@@ -157,6 +157,9 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "toy_3d": ({}, (4, 4, 4)),
     "toy_early_fusion": ({}, (20, 4, 4)),
     "toy_late_fusion": ({}, (1, 4, 4)),
+    "tpn_slow_r101": ({"frames": 2, "size": 32, "width": 8}, (1, 1, 1)),
+    "tpn_slow_r50": ({"frames": 2, "size": 32, "width": 8}, (1, 1, 1)),
+    "tpn_tsm_r50": (ON_2D, (1, 1, 1)),
     "trn_r101": ({"frames": 3, "size": 32}, (3, 1, 1)),
     "trn_r18": ({"frames": 3, "size": 32}, (3, 1, 1)),
     "trn_r50": ({"frames": 3, "size": 32}, (3, 1, 1)),
@@ -290,7 +293,7 @@ def says_what_is_wrong_with_a_clip(model: Any) -> None:
 
 
 # Their layer tables take more than a few seconds.
-LONG = {"mvit_v1_b_24", "mvit_v2_b", "mvit_v2_l", "t3d_121"}
+LONG = {"mvit_v1_b_24", "mvit_v2_b", "mvit_v2_l", "swin3d_b", "swin3d_l", "swin3d_s"}
 DEEP = ("_152", "_169", "_200", "_201", "_264")  # shallower models of the same class always run
 
 
