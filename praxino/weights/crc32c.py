@@ -17,18 +17,20 @@ Sums = NDArray[np.uint32]
 def crc32c(content: bytes | bytearray) -> int:
     """The CRC-32C of bytes."""
     width = 1 << (len(content).bit_length() // 2)
-    start = len(content) % width
-    first = np.array([0xFFFFFFFF], np.uint32)
+    start = len(content) if len(content) < _SHORT else len(content) % width
+    first = 0xFFFFFFFF
     for byte in content[:start]:
-        first = _with_byte(first, byte)
+        first = _NUMBERS[(first ^ byte) & 0xFF] ^ (first >> 8)
+    if start == len(content):
+        return first ^ 0xFFFFFFFF
     rows = np.frombuffer(content, np.uint8, offset=start).reshape(-1, width)
     sums = np.zeros(len(rows), np.uint32)
     for column in rows.T:
         sums = _with_byte(sums, column)
-    sums = np.concatenate([first, sums])
-    zeros = _ONE_ZERO
+    sums = np.concatenate([np.array([first], np.uint32), sums])
+    zeros = _with_byte(_BITS, np.zeros(32, np.uint8))  # the effect of one zero byte
     for _ in range(width.bit_length() - 1):
-        zeros = _after(zeros, zeros)
+        zeros = _after(zeros, zeros)  # of twice as many, up to `width`
     while len(sums) > 1:  # each but the first stands for `width` bytes, then twice as many, ...
         if len(sums) % 2:
             sums = np.concatenate([np.zeros(1, np.uint32), sums])
@@ -46,20 +48,18 @@ def _table() -> Sums:
 
 
 _TABLE = _table()
+_NUMBERS: list[int] = _TABLE.tolist()
+_SHORT = 4096  # bytes for which the rows are not worth it
 
 
-def _with_byte(sums: Sums, byte: int | NDArray[np.uint8]) -> Sums:
+def _with_byte(sums: Sums, byte: NDArray[np.uint8]) -> Sums:
     """Checksums after one more byte each."""
-    result: Sums = _TABLE.take(sums.astype(np.uint8) ^ np.uint8(byte)) ^ (sums >> np.uint32(8))
+    result: Sums = _TABLE.take(sums.astype(np.uint8) ^ byte) ^ (sums >> np.uint32(8))
     return result
 
 
-# What a number of zero bytes does to a checksum is linear: 32 numbers tell it, one for each bit.
-_ONE_ZERO = _with_byte(_BITS, 0)
-
-
 def _after(zeros: Sums, sums: Sums) -> Sums:
-    """Checksums after these zero bytes."""
+    """Checksums after a number of zero bytes; what these do to each single bit tells all."""
     result = np.zeros_like(sums)
     for bit, effect in zip(_BITS, zeros, strict=True):
         result ^= np.where(sums & bit, effect, _NOTHING)

@@ -123,7 +123,8 @@ def _read_index(path: Path) -> bytes:
 def _entries(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of a table, whose keys only grow."""
     at, end = len(content) - _FOOTER, len(content) - len(_MAGIC)
-    _, at = _handle(content[:end], at)  # of blocks about blocks, of which there are none
+    more, at = _handle(content[:end], at)
+    _block(content, more)  # of filters, which these tables have none of
     root, _ = _handle(content[:end], at)
     last, free, unpacked, count = b"", 0, 0, 0
     for _, value in _block_entries(_block(content, root)):
