@@ -351,5 +351,11 @@ PUBLISHED = (
         parameters="91,498,336",
         erratum=_WITHOUT,
     ),
+    Published(
+        "tpn_tsm_r50",
+        "MMAction2 0.24 model zoo",
+        clip=(3, 8, 256, 256),
+        multiply_adds="54,202,822,656",
+    ),
     Published("tpn_tsm_r50", "MMAction2 0.24 model zoo", parameters="82,445,724", erratum=_WITHOUT),
 )

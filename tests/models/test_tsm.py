@@ -195,6 +195,18 @@ def test_reads_non_local_blocks(source: str) -> None:
     check_fit(model, convert_state_dict(state, source=source, model=model), source)
 
 
+@pytest.mark.parametrize("name", ["tsm_r50", "tsm_nl_r50"])
+def test_backbone_weights_leave_non_local_blocks_to_be_learned(name: str) -> None:
+    with torch.device("meta"):
+        model = create_model(name, 1000)
+        state = create_model("single_frame", backbone="resnet50").state_dict()
+    theirs = {
+        name.removeprefix("backbone.features.").replace("head.", "fc."): value
+        for name, value in state.items()
+    }
+    check_fit(model, convert_state_dict(theirs, source="torchvision", model=model), "resnet50")
+
+
 def test_a_bias_before_a_norm_moves_its_mean() -> None:
     bias, mean = torch.tensor([1.0, 2.0]), torch.tensor([5.0, 5.0])
     state = {
