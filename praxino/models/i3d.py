@@ -11,7 +11,6 @@ rounded up, and the odd pixel goes to the end. So it depends on the size of the 
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,19 +27,10 @@ __all__ = ["i3d", "i3d_flow"]
 Triple = tuple[int, int, int]
 
 
-def pad_same(maps: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Zeros around the last axes, as TensorFlow's `SAME` puts them.
-
-    Args:
-        maps: `(B, C, T, H, W)`.
-        kernel: of the layer that follows, along T, H and W.
-        stride: of that layer.
-    """
-    pads: list[int] = []
-    for length, k, s in zip(maps.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):
-        total = max((math.ceil(length / s) - 1) * s + k - length, 0)
-        pads += [total // 2, total - total // 2]
-    return functional.pad(maps, pads) if any(pads) else maps
+def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """How many positions TensorFlow's `SAME` pads before and after one axis."""
+    total = max((math.ceil(length / stride) - 1) * stride + kernel - length, 0)
+    return total // 2, total - total // 2
 
 
 class Unit(nn.Module):
@@ -50,30 +40,40 @@ class Unit(nn.Module):
         self, channels: int, width: int, kernel: Triple, stride: Triple = (1, 1, 1)
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(channels, width, kernel, stride, bias=False)
+        # Without strides as much goes before as after, which PyTorch pads itself.
+        padding = "same" if stride == (1, 1, 1) else "valid"
+        self.conv = nn.Conv3d(channels, width, kernel, stride, padding, bias=False)
         self.norm = nn.BatchNorm3d(width, eps=1e-3, momentum=0.01)
         self.relu = nn.ReLU(inplace=True)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
 
     def forward(self, maps: Tensor) -> Tensor:
         """`(B, channels, T, H, W)` to `(B, width, T, H, W)`, divided by the stride, rounded up."""
-        padded = pad_same(maps, self.conv.kernel_size, self.conv.stride)
-        result: Tensor = self.relu(self.norm(self.conv(padded)))
+        if self.conv.padding == "valid":
+            sizes = zip(maps.shape[2:], self.conv.kernel_size, self.conv.stride, strict=True)
+            t, h, w = (same_padding(*size) for size in sizes)
+            maps = functional.pad(maps, (*w, *h, *t))
+        result: Tensor = self.relu(self.norm(self.conv(maps)))
         return result
 
 
 class MaxPool(nn.Module):
-    """Max pooling that pads with zeros: past a ReLU no value is lower, so none of them shows."""
+    """Max pooling with strides.
+
+    The released code pads zeros. Past a ReLU no value is lower, so none of them shows, and the
+    padding of PyTorch, which is never the maximum, gives the same. What `SAME` pads more after than
+    before is what rounding up adds.
+    """
 
     def __init__(self, kernel: Triple, stride: Triple) -> None:
         super().__init__()
-        self.pool = nn.MaxPool3d(kernel, stride)
         self.kernel, self.stride = kernel, stride
 
     def forward(self, maps: Tensor) -> Tensor:
         """`(B, C, T, H, W)`, divided by the stride, rounded up."""
-        result: Tensor = self.pool(pad_same(maps, self.kernel, self.stride))
-        return result
+        sizes = zip(maps.shape[2:], self.kernel, self.stride, strict=True)
+        before = [same_padding(*size)[0] for size in sizes]
+        return functional.max_pool3d(maps, self.kernel, self.stride, before, ceil_mode=True)
 
 
 class Mixed(nn.Module):
@@ -96,7 +96,7 @@ class Mixed(nn.Module):
             Unit(channels, five_in, (1, 1, 1)), Unit(five_in, five, (3, 3, 3))
         )
         self.branch3 = nn.Sequential(
-            MaxPool((3, 3, 3), (1, 1, 1)), Unit(channels, pooled, (1, 1, 1))
+            nn.MaxPool3d(3, stride=1, padding=1), Unit(channels, pooled, (1, 1, 1))
         )
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -325,12 +325,12 @@ PUBLISHED = (
         # The end points that the released code names, where one layer gives them.
         sizes={
             "conv1a.conv": (64, 32, 112, 112),
-            "pool2a.pool": (64, 32, 56, 56),
+            "pool2a": (64, 32, 56, 56),
             "conv2b.conv": (64, 32, 56, 56),
             "conv2c.conv": (192, 32, 56, 56),
-            "pool3a.pool": (192, 32, 28, 28),
-            "pool4a.pool": (480, 16, 14, 14),
-            "pool5a.pool": (832, 8, 7, 7),
+            "pool3a": (192, 32, 28, 28),
+            "pool4a": (480, 16, 14, 14),
+            "pool5a": (832, 8, 7, 7),
         },
     ),
     Published(

@@ -179,9 +179,13 @@ def _grow_window(
 ) -> nn.Module:
     """A convolution or pooling with a kernel and a stride in time."""
     kernels, strides = (kernel, *_pair(flat.kernel_size)), (stride, *_pair(flat.stride))
+    # Without a stride as many frames go before as after, which PyTorch pads itself.
+    even = stride == 1 and kernel % 2 == 1
     if isinstance(flat, nn.MaxPool2d):
-        in_space = (0, *_pair(flat.padding)), (1, *_pair(flat.dilation))
-        return _MaxPool3d(kernels, strides, *in_space, ceil_mode=flat.ceil_mode)
+        max_pool = nn.MaxPool3d if even else _MaxPool3d
+        padding = (kernel // 2 if even else 0, *_pair(flat.padding))
+        dilation = (1, *_pair(flat.dilation))
+        return max_pool(kernels, strides, padding, dilation, ceil_mode=flat.ceil_mode)
     if isinstance(flat, nn.AvgPool2d):
         divisor = flat.divisor_override and kernel * flat.divisor_override
         rest = flat.ceil_mode, flat.count_include_pad, divisor
@@ -192,19 +196,21 @@ def _grow_window(
         raise _KnowsNoTime(
             f"a convolution with {flat.padding_mode} {flat.padding!r} as its padding"
         )
-    grown = _Conv3d(
+    even = even and border == "zeros"
+    grown = (nn.Conv3d if even else _Conv3d)(
         channels or flat.in_channels,
         flat.out_channels,
         kernels,
         strides,
-        (0, *_pair(flat.padding)),
+        (kernel // 2 if even else 0, *_pair(flat.padding)),
         (1, *_pair(flat.dilation)),
         flat.groups,
         flat.bias is not None,
         device=flat.weight.device,
         dtype=flat.weight.dtype,
     )
-    grown.border = border
+    if isinstance(grown, _Conv3d):
+        grown.border = border
     grown.weight.data = grow_weight(flat.weight.detach(), grown.weight.shape)
     if flat.bias is not None and grown.bias is not None:
         grown.bias.data = flat.bias.detach().clone()

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from praxino.layer_table import layer_table
 from praxino.models import convert_state_dict, create_model
-from praxino.models.i3d import I3d, pad_same
+from praxino.models.i3d import I3d, MaxPool, same_padding
 from praxino.weights.fitting import load_strict
 
 
@@ -101,9 +101,18 @@ def test_the_inception_block_and_its_inflation_side_by_side() -> None:
 def test_pads_as_tensorflow_does(
     length: int, kernel: int, stride: int, before: int, after: int
 ) -> None:
-    clip = torch.ones(1, 1, length, 5, 6)
-    padded = pad_same(clip, (kernel, 1, 1), (stride, 1, 1))
-    assert torch.equal(padded, functional.pad(clip, (0, 0, 0, 0, before, after)))
+    assert same_padding(length, kernel, stride) == (before, after)
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (9, 10, 11), (1, 2, 3)])
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 3, 3), (2, 2, 2)])
+def test_pools_as_if_zeros_were_padded(size: Any, kernel: Any) -> None:
+    maps = torch.rand(1, 2, *size)  # past a ReLU
+    stride = (kernel[0] > 1) + 1, 2, 2
+    t, h, w = (same_padding(*each) for each in zip(size, kernel, stride, strict=True))
+    padded = functional.pad(maps, (*w, *h, *t))
+    expected = functional.max_pool3d(padded, kernel, stride)
+    assert torch.equal(MaxPool(kernel, stride)(maps), expected)
 
 
 def small(name: str = "i3d", classes: int = 3) -> Any:
