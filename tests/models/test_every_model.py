@@ -293,7 +293,7 @@ def says_what_is_wrong_with_a_clip(model: Any) -> None:
 
 
 # Their layer tables take more than a few seconds.
-LONG = {"mvit_v1_b_24", "mvit_v2_b", "mvit_v2_l", "swin3d_b", "swin3d_l", "swin3d_s"}
+LONG = {"mvit_v1_b_24", "mvit_v2_b", "mvit_v2_l", "swin3d_b", "swin3d_l", "swin3d_s", "t3d_121"}
 DEEP = ("_152", "_169", "_200", "_201", "_264")  # shallower models of the same class always run
 
 
