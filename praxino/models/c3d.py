@@ -55,6 +55,7 @@ class C3d(nn.Module):
         self.clip_spec = ClipSpec(
             16, stride_frames=1, size=112, resize_short=128, mean=MEAN, std=STD
         )
+        _start_as_the_authors(self)
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """The map before the hidden layers: `(B, 512, 1, 4, 4)`."""
@@ -130,6 +131,7 @@ class C3dDepth(nn.Module):
         self.clip_spec = ClipSpec(
             16, stride_frames=1, size=size, resize_short=margin, mean=MEAN, std=STD
         )
+        _start_as_the_authors(self)
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """The map before the hidden layers: `(B, 256, 1, H / 32, W / 32)`, rounded up."""
@@ -159,11 +161,16 @@ class C3dDepth(nn.Module):
 
 
 def _conv(channels: int, width: int, depth: int = 3) -> nn.Conv3d:
-    conv = nn.Conv3d(channels, width, (depth, 3, 3), padding=(depth // 2, 1, 1))
-    # PyTorch's default fades to nothing over eight layers without a norm.
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
+    return nn.Conv3d(channels, width, (depth, 3, 3), padding=(depth // 2, 1, 1))
+
+
+def _start_as_the_authors(model: nn.Module) -> None:
+    """Their weights for pixels in 0..255; with those of others the first loss is 40 and more."""
+    for name, layer in model.named_children():
+        if isinstance(layer, nn.Conv3d | nn.Linear):
+            nn.init.normal_(layer.weight, std=0.005 if name in ("fc6", "fc7") else 0.01)
+            assert layer.bias is not None
+            nn.init.constant_(layer.bias, 0.0 if name in ("conv1a", "head") else 1.0)
 
 
 def c3d(num_classes: int = 487) -> C3d:

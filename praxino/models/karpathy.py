@@ -10,7 +10,7 @@ Tested on 20 clips of a video, each in 4 crops and flips, all class probabilitie
 UCF101 slow fusion has 41.3 % from nothing, 65.4 % with its top three layers trained anew.
 Differs from the paper: its sizes of maps (7 x 7 x 256 at the end) need pooling that rounds up, as
 was usual then, and padding in all convolutions but the first; it leaves both unsaid. Weights start
-from He's initialisation, with which a network trains without the paper's slow warm-up.
+as in Krizhevsky's network, from which the paper's is taken.
 """
 
 from collections import OrderedDict
@@ -77,6 +77,7 @@ class Karpathy(nn.Module):
             mean=MEAN,
             std=STD,
         )
+        _start_as_krizhevsky(self)
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """The map before the hidden layers: `(B, 256, T', 7, 7)`, T' = 2 in late fusion, else 1.
@@ -133,10 +134,17 @@ def _stream(name: str, reach: tuple[Reach, Reach, Reach]) -> nn.Sequential:
     }
     if name == "whole":  # without it 89 pixels end in as large a map
         layers["pool5"] = nn.MaxPool3d((1, 2, 2), ceil_mode=True)  # 7 x 7
-    for layer in layers.values():
-        if isinstance(layer, nn.Conv3d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return nn.Sequential(OrderedDict(layers))
+
+
+def _start_as_krizhevsky(model: nn.Module) -> None:
+    """For pixels in 0..255, with which other beginnings diverge."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv3d | nn.Linear):
+            nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None
+            quiet = name.endswith(("conv1", "conv3", "head"))
+            nn.init.constant_(layer.bias, 0.0 if quiet else 1.0)
 
 
 def _response_norm() -> nn.LocalResponseNorm:

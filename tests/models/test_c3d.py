@@ -110,3 +110,11 @@ def test_numbered_layers_of_the_caffe_weights_have_names_here() -> None:
     }
     converted = convert_state_dict(state, source="jfzhang95", model=model)
     assert differences(model, converted) == []
+
+
+def test_pixels_of_up_to_255_do_not_upset_a_fresh_network() -> None:
+    torch.manual_seed(0)
+    model = c3d_depth(3, size=32).eval()
+    with torch.no_grad():
+        logits = model(50 * torch.randn(2, 3, 16, 32, 32))
+    assert logits.abs().max() < 3

@@ -115,3 +115,11 @@ def test_an_average_needs_networks_for_the_same_thing() -> None:
     mixed = [small(karpathy_single_frame), small(karpathy_single_frame, multiresolution=True)]
     with pytest.raises(ValueError, match=r"got classes: 3 of 170 pixels, 3 of 178 pixels\."):
         karpathy_average(mixed)
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_pixels_of_up_to_255_do_not_upset_a_fresh_network(build: Any) -> None:
+    model = small(build)
+    with torch.no_grad():
+        scores = model(clip_for(model, batch=2)).softmax(1)
+    torch.testing.assert_close(scores, torch.full_like(scores, 1 / 3), rtol=0.1, atol=0)
