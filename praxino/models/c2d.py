@@ -76,7 +76,7 @@ def c2d_nopool_r101(num_classes: int = 400, **options: Unpack[Options]) -> Video
 
 
 def c2d_mmaction2_r50(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """C2D 8x8, R50, as MMAction2 builds it; of its nopool form it uses the same as everyone.
+    """C2D 8x8, R50, as MMAction2 builds it where it pools over time.
 
     Args:
         num_classes: K.

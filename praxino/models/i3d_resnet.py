@@ -2,7 +2,7 @@
 
 Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017, arXiv:1705.07750, had the idea,
 on Inception (`i3d.py`); Wang et al., "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971
-(section 4.2), the network: I3D 3x1x1.
+(section 4), the network: its 3 x 1 x 1 form.
 
 Notable: conv1 spans 5 frames; in res2 all bottlenecks span 3, from res3 on every other one; max
 pooling after res2 halves time.

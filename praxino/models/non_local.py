@@ -4,7 +4,7 @@ Wang et al., "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971.
 
 Notable: four ways of comparing two positions; the last norm's scale starts at zero, so that a block
 begins as the identity and can be put into a network that has learned already; five of them, behind
-every other bottleneck of res3 and res4, make the networks of table 2d.
+every other bottleneck of res3 and res4, make the networks of section 5.
 Differs from the paper: nothing in the block itself. PySlowFast divides the products of the embedded
 Gaussian by the root of their length; MMAction2 does not, pools behind phi and g instead of before
 them, and has no bias before the last norm. All are options here.
@@ -244,8 +244,7 @@ class SlowFastNonLocalOptions(SlowFastOptions, BlockOptions, total=False):
     """`SlowFastOptions` of the network, `BlockOptions` of its non-local blocks."""
 
 
-# Behind every other bottleneck of an R50's res3 and res4 (table 2d); in an R101 PySlowFast has them
-# in the same places.
+# Behind every other bottleneck of an R50's res3 and res4; in an R101 PySlowFast has them there too.
 FIVE = ("trunk.res3.1", "trunk.res3.3", "trunk.res4.1", "trunk.res4.3", "trunk.res4.5")
 
 MMACTION2 = NonLocalOptions(scale=False, pool="embedding", out_bias=False, window=None)

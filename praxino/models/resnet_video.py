@@ -6,7 +6,7 @@ Fast, table 1).
 
 Notable: a ResNet whose bottlenecks span time, if at all, in their first convolution; the networks
 differ in which ones do, and in what halves time.
-Differs from the papers: nothing that is known. The toolkits differ in the last step on clips larger
+Differs from the papers: see each network's file. Toolkits differ in the last step on clips larger
 than 224 pixels, see `AverageWindows`.
 """
 
@@ -366,7 +366,10 @@ _MMACTION2_NAMES = (
 
 
 def from_mmaction2(state: State, model: nn.Module) -> State:
-    """Rename the entries of MMAction2's C2D, I3D, SlowOnly and SlowFast recognisers."""
+    """Rename the entries of MMAction2's C2D, I3D, SlowOnly and SlowFast recognisers.
+
+    Its SlowFast fits one that was built with `lateral_norm=False`: the `slowfast_mmaction2_*`.
+    """
     ours = _ours(rename(state, _MMACTION2_NAMES), model)
     # C2D's kernels are 2D there: of a single frame.
     ours = {name: value[:, :, None] if value.ndim == 4 else value for name, value in ours.items()}

@@ -1,7 +1,7 @@
 """Slow and Fast alone: the pathways of SlowFast without each other.
 
 Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, arXiv:1812.03982
-(sections 4.1 and 4.2; tables 1 and 5).
+(tables 1 and 5).
 
 Notable: Slow sees few frames and lets only res4 and res5 span time; Fast sees many with an eighth
 of the channels and spans time everywhere; neither ever halves it.
