@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,9 +21,11 @@ import torch
 from safetensors.torch import load_file, save
 
 from praxino.errors import EnvironmentFault
+from praxino.models import create_model, load_weights
 from praxino.weights import download as module
 from praxino.weights import reading
-from praxino.weights.published import Weights, cache_folder, fetch
+from praxino.weights.published import Weights, cache_folder, fetch, place_for
+from praxino.weights.reading import read_state
 
 TENSORS = {"conv.weight": torch.arange(6000.0).reshape(2, 3000), "conv.count": torch.tensor(3)}
 GOOD = save(TENSORS)
@@ -101,7 +104,9 @@ def kept() -> list[str]:
     """Files in the cache, unfinished ones left out."""
     folder = cache_folder()
     return (
-        sorted(f.name for f in folder.glob("*") if f.suffix != ".part") if folder.exists() else []
+        sorted(f.name for f in folder.glob("*") if f.is_file() and f.suffix != ".part")
+        if folder.exists()
+        else []
     )
 
 
@@ -319,7 +324,7 @@ def test_no_fault_leaves_a_bad_file_and_the_next_download_is_right(
     with pytest.raises((EnvironmentFault, ValueError), match=message) as caught:
         fetch(server.row())
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
+    assert len(str(caught.value)) < 700
     assert kept() == []
     assert sum(file.stat().st_size for file in cache_folder().glob("*.part")) < 1_100_000
     server.behave = lambda handler: handler.serve(GOOD)
@@ -343,10 +348,147 @@ def test_without_a_connection_the_way_out_is_told(server: Server) -> None:
     with socket.socket() as nobody_listens:
         nobody_listens.bind(("127.0.0.1", 0))
         url = row.url.replace(str(server.server_port), str(nobody_listens.getsockname()[1]))
+        row = dataclasses.replace(row, url=url)
         with pytest.raises(
-            EnvironmentFault, match=r"Cannot download http.*refused\. .*pass its path as weights"
-        ):
-            fetch(dataclasses.replace(row, url=url))
+            EnvironmentFault, match=r"Cannot download http.*refused\. Without a "
+        ) as e:
+            fetch(row)
+    place = put_where_told(str(e.value), {url: GOOD})
+    assert_right(fetch(row))
+    assert place.read_bytes() == GOOD  # a person's file stays theirs
+
+
+def put_where_told(message: str, files: dict[str, bytes]) -> Path:
+    """Do by hand what a message says; where the last file was put."""
+    assert "\n" not in message
+    for url, content in files.items():
+        told = re.search(rf"{re.escape(url)}, to be put at (\S+?)[.;]( |$)", message)
+        assert told is not None, message
+        Path(told[1]).write_bytes(content)
+    return Path(told[1])
+
+
+# --- put into the cache by hand ------------------------------------------------------------------
+
+PAGE = "https://drive.example.org/folders/1AbC"
+BY_HAND = Weights(PAGE, None, "Nothing", 2, "none", by_hand="r3d18_K_200ep.safetensors")
+
+
+def test_what_only_a_person_can_download(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(
+        EnvironmentFault,
+        match=r"^No program can fetch r3d18_K_200ep\.safetensors\. Download it by h",
+    ) as caught:
+        fetch(BY_HAND)
+    place = put_where_told(str(caught.value), {PAGE: GOOD})
+    assert place.name == "r3d18_K_200ep.safetensors"
+    caplog.set_level("INFO", "praxino")
+    assert_right(fetch(BY_HAND))
+    assert "nobody has published its hash, so only its size and its fit are checked" in caplog.text
+    assert place.exists()
+    assert server.ranges == []
+
+
+def test_what_is_put_there_is_checked_too(server: Server) -> None:
+    row = server.row()
+    place_for(row).mkdir(parents=True)
+    place = place_for(row) / row.url.rsplit("/", 1)[1]
+    for content, message in (
+        (damaged(0), "has SHA-256 .*published is"),
+        (b"<!DOCTYPE html>", "is a web page"),
+        (b"", "is empty"),
+    ):
+        place.write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            fetch(row)
+        assert kept() == []
+    place.write_bytes(GOOD)
+    assert_right(fetch(row))
+    assert server.ranges == []
+
+
+@pytest.mark.parametrize("megabytes", [10.0, 0.001])
+def test_without_a_hash_the_size_is_what_is_known(server: Server, megabytes: float) -> None:
+    row = dataclasses.replace(BY_HAND, megabytes=megabytes)
+    place_for(row).mkdir(parents=True)
+    large = save({"a": torch.zeros(300_000)})
+    (place_for(row) / str(row.by_hand)).write_bytes(large)
+    with pytest.raises(
+        ValueError, match=rf"{len(large):,} bytes, published are {megabytes} MB: th"
+    ):
+        fetch(row)
+    assert kept() == []
+
+
+def test_a_download_without_a_hash_starts_anew_after_it_was_wrong(server: Server) -> None:
+    row = dataclasses.replace(server.row(), sha256_prefix=None)
+    server.behave = lambda handler: handler.serve(GOOD[:-1])
+    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+        fetch(row)
+    assert list(cache_folder().iterdir()) == []
+    server.behave = lambda handler: handler.serve(GOOD)
+    assert_right(fetch(row))
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_what_does_not_fit_is_forgotten_if_no_hash_vouches_for_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, hashed: bool
+) -> None:
+    row = server.row() if hashed else dataclasses.replace(server.row(), sha256_prefix=None)
+    model = create_model("small_3d", num_classes=2)
+    monkeypatch.setattr("praxino.models.convert_state_dict", lambda state, **_: state)
+    with pytest.raises(ValueError, match=r"does not fit Small3d, \d+ differences"):
+        load_weights(model, "small_3d", row)
+    assert bool(kept()) == hashed
+
+
+# --- several files -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_files(server: Server, from_tensorflow: dict[str, bytes]) -> dict[str, bytes]:
+    """What each URL of a TensorFlow checkpoint holds; the server has them."""
+    server.behave = lambda handler: handler.serve(from_tensorflow[handler.path.rsplit("/", 1)[1]])
+    start = f"http://127.0.0.1:{server.server_port}/rgb_imagenet"
+    return {f"{start}/{name}": content for name, content in from_tensorflow.items()}
+
+
+def row_of(files: dict[str, bytes]) -> Weights:
+    return Weights(next(iter(files)), None, "Nothing", 2, "none", more_urls=tuple(files)[1:])
+
+
+def test_a_publication_of_two_files(server: Server, two_files: dict[str, bytes]) -> None:
+    row, (index, data), whole = row_of(two_files), two_files.values(), server.behave
+
+    def cut(handler: Handler) -> None:
+        if handler.path.endswith("index"):
+            return whole(handler)
+        handler.head(Content_Length=len(data))
+        handler.wfile.write(data[:9])
+
+    server.behave = cut
+    with pytest.raises(
+        EnvironmentFault, match=r"broke off at 9 of .*; http\S+data-00000-of-00001,"
+    ):
+        fetch(row)
+    server.behave = whole
+    path = fetch(row)
+    # The first file was whole; of the second only the rest is asked for.
+    assert server.ranges == [None, None, f"bytes={len(index)}-", "bytes=9-"]
+    assert read_state(path)["step"] == 90_000
+    assert kept() == [path.name, path.with_suffix(".sha256").name]
+    assert fetch(row) == path
+    assert list(cache_folder().glob("*.part")) == []
+
+
+def test_two_files_put_there_by_hand(server: Server, two_files: dict[str, bytes]) -> None:
+    row = row_of(two_files)
+    server.behave = FAULTS["status 503"][0]
+    for known in (1, 2):  # one alone does not do
+        with pytest.raises(EnvironmentFault, match="the server answers 503") as caught:
+            fetch(row)
+        put_where_told(str(caught.value), dict(list(two_files.items())[:known]))
+    assert read_state(fetch(row))["step"] == 90_000
 
 
 # --- the cache -----------------------------------------------------------------------------------

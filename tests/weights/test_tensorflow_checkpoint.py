@@ -170,6 +170,18 @@ def test_all_variables_are_read_however_the_checkpoint_is_named(tmp_path: Path, 
         assert_same(read_state(path))
 
 
+def test_what_tensorflow_wrote_is_read(tmp_path: Path, from_tensorflow: dict[str, bytes]) -> None:
+    for name, content in from_tensorflow.items():
+        (tmp_path / name).write_bytes(content)
+    found = read_state(tmp_path)
+    assert {name: (tensor.dtype, tensor.tolist()) for name, tensor in found.items()} == {
+        "RGB/Conv3d_1a_7x7/batch_norm/beta": (torch.float32, [[0.5, -1.5, 2.0]]),
+        "RGB/Conv3d_1a_7x7/conv_3d/w": (torch.float32, [[[[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]]]]),
+        "bf": (torch.bfloat16, [1.5, -2.25]),
+        "step": (torch.int64, 90_000),
+    }
+
+
 def test_several_blocks_and_shared_names() -> None:
     tensors = {f"a/very/long/name/{n}".encode(): b"x" for n in range(100)}
     content = index_of(tensors)

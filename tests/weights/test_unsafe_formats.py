@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import praxino
 from praxino.checked_json import read_json
 from praxino.command import cli
+from praxino.convert import convert
 from praxino.datasets import READERS
 from praxino.datasets.folder import read_folder
 from praxino.datasets.manifest import Manifest
@@ -33,8 +35,9 @@ from praxino.report import write_report
 from praxino.train import train
 from praxino.video.reader import open_video
 from praxino.weights.checkpoint import find_checkpoint, load_model, read_card
-from praxino.weights.reading import PICKLED, read_state
+from praxino.weights.reading import PICKLED, read_files, read_state
 from praxino.weights.safetensors_header import load_tensors, read_header
+from praxino.weights.tensorflow_checkpoint import read_checkpoint
 
 
 class Burglar:
@@ -58,12 +61,17 @@ def hostile_files(canary: Path) -> dict[str, bytes]:
     np.savez(files["npz"], a=array)
     found = {name: file.getvalue() for name, file in files.items()}
     plain = pickle.dumps(burglar, protocol=2)
-    return found | {"pickle": plain, "joblib": gzip.compress(plain)}
+    blobs = {"blobs": {"conv1_w": np.ones(2, dtype="f4"), "lr": burglar}}
+    return found | {
+        "pickle": plain,
+        "joblib": gzip.compress(plain),
+        "caffe2": pickle.dumps(blobs, protocol=2),
+    }
 
 
 SUFFIXES = (
-    ".npy .npz .joblib .h5 .hdf5 .safetensors .json .csv .parquet .mp4 .avi .gif .py .txt".split()
-)
+    ".npy .npz .joblib .h5 .hdf5 .safetensors .index .json .csv .parquet .mp4 .avi .gif .py .txt"
+).split()
 
 
 @pytest.fixture
@@ -121,9 +129,9 @@ def config(**said: Any) -> Any:
 # Everything that reads what a path names: function and parameter, and how to call it.
 READS: dict[str, Callable[[Path], object]] = {
     "checked_json.read_json(path)": read_json,
-    "checkpoint.find_checkpoint(path)": lambda path: load_model(find_checkpoint(path)),
-    "checkpoint.load_model(path)": load_model,
-    "checkpoint.read_card(path)": read_card,
+    "weights.checkpoint.find_checkpoint(path)": lambda path: load_model(find_checkpoint(path)),
+    "weights.checkpoint.load_model(path)": load_model,
+    "weights.checkpoint.read_card(path)": read_card,
     "datasets.manifest.Manifest.read(path)": Manifest.read,
     "datasets.source.open_source(source)": open_source,
     "datasets.tables.read_table(path)": lambda path: list(read_table(path)[0]),
@@ -136,11 +144,27 @@ READS: dict[str, Callable[[Path], object]] = {
     "predict.predict(source)": lambda path: predict(path, model()),
     "recipe.load_recipe(reference)": lambda path: load_recipe(f"{path}:run"),
     "recipe.read_config(path)": read_config,
-    "safetensors_header.load_tensors(path)": load_tensors,
-    "safetensors_header.read_header(path)": read_header,
+    "convert.convert(classes)": lambda path: convert(
+        save_file(model().state_dict(), path.parent / "net.safetensors")
+        or path.parent / "net.safetensors",
+        "small_3d",
+        classes=path,
+        output=path.parent / "out.safetensors",
+        frames=4,
+        size=16,
+    ),
+    "convert.convert(file)": lambda path: convert(
+        path, "small_3d", output=path.parent / "out.safetensors"
+    ),
     "train.train(config)": lambda path: train(config(source=str(path)), path.parent / "run"),
     "video.reader.open_video(source)": opened,
-    "weights.read_state(path)": read_state,
+    "weights.reading.read_files(files)": lambda path: read_files({path.name: path}),
+    "weights.reading.read_state(path)": read_state,
+    "weights.safetensors_header.load_tensors(path)": load_tensors,
+    "weights.safetensors_header.read_header(path)": read_header,
+    "weights.tensorflow_checkpoint.read_checkpoint(files)": lambda path: read_checkpoint(
+        {"net.index": path, "net.data-00000-of-00001": path}
+    ),
 }
 
 
@@ -154,7 +178,7 @@ def test_nothing_that_takes_a_file_unpickles_it(files: list[Path], entry: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["zip", "old", "pickle", "npz", "joblib"])
+@pytest.mark.parametrize("form", ["zip", "old", "pickle", "npz", "joblib", "caffe2"])
 def test_the_child_does_not_run_it_either(tmp_path: Path, canary: Path, form: str) -> None:
     content = hostile_files(canary)[form]
     suffix = PICKLED[len(form) % len(PICKLED)]
@@ -173,6 +197,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "evaluate.evaluate_again": lambda path: evaluate_again(path / "result.json"),
     "report.write_report": write_report,
     "cli evaluate": lambda path: cli.run(["evaluate", str(path), "--data", str(path)]),
+    "cli convert": lambda path: cli.run(["convert", str(path), "--model", "small_3d"]),
     "cli predict": lambda path: cli.run(["predict", str(path), "--model", str(path)]),
     "datasets.pointlight.draw_contact_sheet": lambda path: draw_contact_sheet(
         path / "manifest.parquet", path / "sheet.png"
@@ -196,15 +221,20 @@ def test_nothing_in_a_folder_is_unpickled(tmp_path: Path, canary: Path, entry: s
 
 
 # Parameters that name what is read, of functions that are tested here or only hand them on.
-READING_NAMES = {"path", "source", "model", "manifest", "weights", "reference", "data"}
+READING_NAMES = "path file files source model manifest weights reference data classes".split()
 WRITERS = {
-    "atomic", "download", "errors", "ledger", "results", "terminal", "video.writer", "demo",
-    "draw", "run_lock", "curves",
+    "atomic", "weights.download", "errors", "ledger", "results", "command.terminal",
+    "video.writer", "demo", "draw", "runs.run_lock", "runs.curves",
 }  # fmt: skip
 HANDED_ON = {
-    "checkpoint.save_model(path)",
-    "checkpoint.save_tensors(path)",
-    "cli.evaluate(data)",
+    "weights.checkpoint.save_model(path)",
+    "weights.checkpoint.save_tensors(path)",
+    "command.cli.convert(classes)",
+    "command.cli.convert(file)",
+    "command.cli.evaluate(data)",
+    "weights.reading.check_file(path)",  # of read_files, which looks at the first bytes
+    "weights.reading.holds_weights(path)",  # looks at names only
+    "weights.tensorflow_checkpoint.files_of(path)",  # looks at names only
     "datasets.folder.is_video(path)",  # looks at the name only
     "datasets.manifest.Manifest.write(path)",
     "datasets.pointlight.draw_contact_sheet(manifest)",
@@ -216,7 +246,7 @@ HANDED_ON = {
     "video.structure.structure_problems(source)",
     "video.decoder.check_source(source)",
     "video.decoder.open_regular(path)",
-    "video_report.report_video(path)",  # open_video, and a table
+    "command.video_report.report_video(path)",  # open_video, and a table
     "checksums.file_hash(path)",  # of bytes, whatever they are
 }
 
