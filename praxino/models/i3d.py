@@ -57,7 +57,7 @@ class Unit(nn.Module):
         return result
 
 
-class MaxPool(nn.Module):
+class MaxPool(nn.MaxPool3d):
     """Max pooling with strides.
 
     The released code pads zeros. Past a ReLU no value is lower, so none of them shows, and the
@@ -65,15 +65,17 @@ class MaxPool(nn.Module):
     before is what rounding up adds.
     """
 
-    def __init__(self, kernel: Triple, stride: Triple) -> None:
-        super().__init__()
-        self.kernel, self.stride = kernel, stride
+    kernel_size: Triple
+    stride: Triple
 
     def forward(self, maps: Tensor) -> Tensor:
         """`(B, C, T, H, W)`, divided by the stride, rounded up."""
-        sizes = zip(maps.shape[2:], self.kernel, self.stride, strict=True)
+        sizes = zip(maps.shape[2:], self.kernel_size, self.stride, strict=True)
         before = [same_padding(*size)[0] for size in sizes]
-        return functional.max_pool3d(maps, self.kernel, self.stride, before, ceil_mode=True)
+        result: Tensor = functional.max_pool3d(
+            maps, self.kernel_size, self.stride, before, ceil_mode=True
+        )
+        return result
 
 
 class Mixed(nn.Module):

@@ -133,11 +133,14 @@ def _inflated(
                 scale *= max(_pair(flat.stride))
             else:
                 layer = _grow(flat, node.target)
-            grown.setdefault(node.target, layer)  # some run several times
+            # Some run several times; some may be frozen while the others train.
+            grown.setdefault(node.target, layer.train(flat.training))
         elif node.op in ("call_function", "call_method"):
             _grow_call(node)
         scales[node] = scale
-    return fx.GraphModule(grown, graph, class_name=type(network).__name__).train(network.training)
+    result = fx.GraphModule(grown, graph, class_name=type(network).__name__)
+    result.training = network.training
+    return result
 
 
 class _Tracer(fx.Tracer):
