@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -397,12 +397,16 @@ def test_wrong_weights_change_nothing(tmp_path: Path, small: nn.Module, name: st
     assert weights_hash(small) == before
 
 
-@pytest.mark.parametrize("name", MODELS)
+# All models of a class have the same layouts: one of each is enough.
+CLASSES = {get_type_hints(row.build)["return"]: name for name, row in MODELS.items()}
+
+
+@pytest.mark.parametrize("name", CLASSES.values())
 def test_no_layout_stumbles_over_weights_of_something_else(tmp_path: Path, name: str) -> None:
     path, rng = tmp_path / "net.safetensors", np.random.default_rng(0)
-    options = {"size": 32} if name.startswith(("late_fusion_fc", "r3d")) else {}
-    model = create_model(name, num_classes=3, **options)
-    before = weights_hash(model)
+    with torch.device("meta"):  # names and shapes are enough to refuse what does not fit
+        model: Any = create_model(name, num_classes=3)
+    before = model.head
     heads = ["fc", "classifier", "head", "heads", "classifier.6", "cls_head.fc_cls", "backbone.fc6"]
     for _ in range(6):
         state = {
@@ -411,11 +415,10 @@ def test_no_layout_stumbles_over_weights_of_something_else(tmp_path: Path, name:
         }
         state |= {"conv1.weight": torch.zeros(2), "features.0.0.weight": torch.zeros(())}
         save_file(state, path)
-        with pytest.raises(ValueError, match=r"^net\.safetensors does not fit "):
-            load_weights(model, name, path)
-        with pytest.raises(ValueError, match=r"^net\.safetensors does not fit "):
-            load_weights(model, name, path, keep_head=True)
-    assert weights_hash(model) == before
+        for keep_head in (False, True):
+            with pytest.raises(ValueError, match=r"^net\.safetensors does not fit "):
+                load_weights(model, name, path, keep_head=keep_head)
+            assert model.head is before
 
 
 def test_differences_can_be_found_without_numbers() -> None:
