@@ -19,6 +19,7 @@ from torch import nn
 
 from praxino.checked_json import checked
 from praxino.did_you_mean import did_you_mean
+from praxino.errors import EnvironmentFault
 from praxino.models.baccouche import *
 from praxino.models.backbone_2d import imagenet_weights
 from praxino.models.c2d import *
@@ -55,11 +56,15 @@ from praxino.models.swin3d import *
 from praxino.models.t3d import *
 from praxino.models.table import MODELS
 from praxino.models.tanet import *
+from praxino.models.timesformer import *
 from praxino.models.tin import *
 from praxino.models.toy_columns import *
 from praxino.models.tpn import *
 from praxino.models.trn import *
 from praxino.models.tsm import *
+from praxino.models.videomae import *
+from praxino.models.vivit import *
+from praxino.models.vjepa2 import *
 from praxino.models.wide_resnet3d import *
 from praxino.models.x3d import *
 from praxino.shortened import shortened
@@ -96,7 +101,8 @@ def create_model(
         ValueError: no model or no weights of that name, weights that do not fit, or an option that
             is of the wrong type or out of range.
         TypeError: no option of that name.
-        EnvironmentFault: published weights cannot be downloaded.
+        EnvironmentFault: published weights cannot be downloaded, or the model stands on an extra
+            that is not installed.
     """
     row = _row(name)
     known = option_types(name)
@@ -117,6 +123,8 @@ def create_model(
     classes = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model = row.build(**classes, **options)
+    except EnvironmentFault:
+        raise
     except (
         RuntimeError,
         TypeError,

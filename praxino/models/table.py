@@ -61,6 +61,8 @@ from praxino.models.t3d import MODELS as T3D
 from praxino.models.t3d import PUBLISHED as T3D_PUBLISHED
 from praxino.models.tanet import MODELS as TANET
 from praxino.models.tanet import PUBLISHED as TANET_PUBLISHED
+from praxino.models.timesformer import MODELS as TIMESFORMER
+from praxino.models.timesformer import PUBLISHED as TIMESFORMER_PUBLISHED
 from praxino.models.tin import MODELS as TIN
 from praxino.models.tin import PUBLISHED as TIN_PUBLISHED
 from praxino.models.toy_columns import MODELS as TOY_COLUMNS
@@ -71,6 +73,11 @@ from praxino.models.trn import MODELS as TRN
 from praxino.models.trn import PUBLISHED as TRN_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
+from praxino.models.videomae import MODELS as VIDEOMAE
+from praxino.models.videomae import PUBLISHED as VIDEOMAE_PUBLISHED
+from praxino.models.vivit import MODELS as VIVIT
+from praxino.models.vivit import PUBLISHED as VIVIT_PUBLISHED
+from praxino.models.vjepa2 import MODELS as VJEPA2
 from praxino.models.wide_resnet3d import MODELS as WIDE_RESNET3D
 from praxino.models.wide_resnet3d import PUBLISHED as WIDE_RESNET3D_PUBLISHED
 from praxino.models.x3d import MODELS as X3D
@@ -110,11 +117,15 @@ _PAPERS = (
     SWIN3D,
     T3D,
     TANET,
+    TIMESFORMER,
     TIN,
     TOY_COLUMNS,
     TPN,
     TRN,
     TSM,
+    VIDEOMAE,
+    VIVIT,
+    VJEPA2,
     WIDE_RESNET3D,
     X3D,
 )
@@ -150,11 +161,14 @@ PUBLISHED: tuple[Published, ...] = (
     *SWIN3D_PUBLISHED,
     *T3D_PUBLISHED,
     *TANET_PUBLISHED,
+    *TIMESFORMER_PUBLISHED,
     *TIN_PUBLISHED,
     *TOY_COLUMNS_PUBLISHED,
     *TPN_PUBLISHED,
     *TRN_PUBLISHED,
     *TSM_PUBLISHED,
+    *VIDEOMAE_PUBLISHED,
+    *VIVIT_PUBLISHED,
     *WIDE_RESNET3D_PUBLISHED,
     *X3D_PUBLISHED,
 )

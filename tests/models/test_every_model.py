@@ -19,6 +19,9 @@ from praxino.weights.fitting import load_strict
 ON_2D = {"frames": 2, "size": 32}
 HARA = {"frames": 3, "size": 33, "widen": 0.125}
 THIN = {"frames": 8, "size": 32, "width": 16}
+PROBED = {"frames": 4, "size": 32, "patch": 16, "width": 24, "depth": 2, "heads": 2}
+VIT = PROBED | {"hidden": 48}
+PROBED |= {"probe_depth": 1}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
@@ -153,6 +156,11 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "t3d_densenet3d_201": ({"frames": 32, "size": 61, "growth": 8}, (29, 29, 29)),
     "tanet_r101": ({"frames": 2, "size": 32}, (2, 1, 1)),
     "tanet_r50": ({"frames": 2, "size": 32}, (2, 1, 1)),
+    "timesformer_b": (VIT, (4, 32, 32)),
+    "timesformer_b_joint": (VIT, (4, 32, 32)),
+    "timesformer_b_space": (VIT, (4, 32, 32)),
+    "timesformer_hr": (VIT, (4, 32, 32)),
+    "timesformer_l": (VIT, (4, 32, 32)),
     "tin_r50": ({"frames": 8, "size": 32}, (8, 1, 1)),
     "toy_3d": ({}, (4, 4, 4)),
     "toy_early_fusion": ({}, (20, 4, 4)),
@@ -169,6 +177,15 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "tsm_r18": (ON_2D, (1, 1, 1)),
     "tsm_r34": (ON_2D, (1, 1, 1)),
     "tsm_r50": (ON_2D, (1, 1, 1)),
+    "videomae_b": (VIT, (4, 32, 32)),
+    "videomae_h": (VIT, (4, 32, 32)),
+    "videomae_l": (VIT, (4, 32, 32)),
+    "videomae_s": (VIT, (4, 32, 32)),
+    "vivit_b": (VIT, (4, 32, 32)),
+    "vivit_l": (VIT, (4, 32, 32)),
+    "vjepa2_g": (PROBED, (2, 32, 32)),
+    "vjepa2_h": (PROBED, (2, 32, 32)),
+    "vjepa2_l": (PROBED, (2, 32, 32)),
     "wide_resnet3d_50": ({"frames": 3, "size": 33, "k": 0.125}, (1, 1, 1)),
     "x3d_l": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "x3d_m": ({"frames": 2, "size": 32}, (1, 1, 1)),
@@ -293,7 +310,7 @@ def says_what_is_wrong_with_a_clip(model: Any) -> None:
 
 
 # Their layer tables take more than a few seconds.
-LONG = {"mvit_v1_b_24", "mvit_v2_b", "mvit_v2_l", "swin3d_b", "swin3d_l", "swin3d_s", "t3d_121"}
+LONG = {"mvit_v1_b_24", "mvit_v2_b", "mvit_v2_l", "swin3d_b", "swin3d_l", "swin3d_s", "vjepa2_g"}
 DEEP = ("_152", "_169", "_200", "_201", "_264")  # shallower models of the same class always run
 
 
