@@ -139,6 +139,17 @@ def test_attention_sees_its_frame_and_no_other() -> None:
     assert layer_table(Attention(), SHAPE)[-1].receptive_field == (1, 9, 10)
 
 
+def test_many_scores_of_attention_are_followed_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = layer_table(Attention(), SHAPE)
+    monkeypatch.setattr("praxino.receptive_field._MOST_SCORES", 1)
+    assert layer_table(Attention(), SHAPE) == few
+
+
+def test_billions_of_scores_do_not_fill_the_memory() -> None:
+    rows = layer_table(Attention(), (2, 40, 78, 78))  # 40 x 6084 x 6084, as in a large transformer
+    assert rows[-1].receptive_field == (1, 78, 78)
+
+
 def test_writing_into_a_part_widens_the_whole() -> None:
     class InPlace(nn.Module):
         def __init__(self) -> None:

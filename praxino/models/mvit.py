@@ -341,14 +341,14 @@ def _weights(
     megabytes: float | None = None,
     sha256_prefix: str | None = None,
 ) -> Weights:
-    licences = {"torchvision": "BSD-3-Clause", "mmaction2": "Apache-2.0"}
+    licence = "BSD-3-Clause" if layout == "torchvision" else "Apache-2.0"
     return Weights(
         url=url,
         sha256_prefix=sha256_prefix,
         megabytes=megabytes,
         trained_on=trained_on,
         num_classes=num_classes,
-        licence=f"{licences.get(layout, 'Apache-2.0')} ({layout})",
+        licence=f"{licence} ({layout})",
         accuracy={"top1": top1, "top5": top5},
         protocol=protocol.format(frames),
         layout=layout,

@@ -175,7 +175,7 @@ def _of_hub(repository: str, trained_on: str, num_classes: int) -> Weights:
         sha256_prefix=None,
         trained_on=f"ImageNet-21k, then {trained_on}",
         num_classes=num_classes,
-        licence="CC-BY-NC-4.0",
+        licence=f"see huggingface.co/facebook/{repository}",
         layout="transformers",
     )
 

@@ -129,7 +129,7 @@ WEIGHTS_B = {
         sha256_prefix=None,
         trained_on="Kinetics-400",
         num_classes=400,
-        licence="MIT",
+        licence="see huggingface.co/google/vivit-b-16x2-kinetics400",
         layout="transformers",
     )
 }

@@ -149,7 +149,7 @@ def _of_hub(repository: str, trained_on: str, num_classes: int) -> Weights:
         sha256_prefix=None,
         trained_on=trained_on,
         num_classes=num_classes,
-        licence="Apache-2.0",
+        licence=f"see huggingface.co/facebook/{repository}",
         layout="transformers",
     )
 
