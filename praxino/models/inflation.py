@@ -123,7 +123,9 @@ def _inflated(
     for node in graph.nodes:
         scale = max((scales[source] for source in node.all_input_nodes), default=1)
         if node.op == "get_attr":
-            grown[node.target] = _grow_parameter(network.get_parameter(node.target), node.target)
+            owner, _, leaf = node.target.rpartition(".")
+            flat = getattr(network.get_submodule(owner), leaf)
+            grown[node.target] = _grow_parameter(flat, node.target)
         elif node.op == "call_module" or node.target in _POOLINGS:
             flat = _called_module(node, network)
             if isinstance(flat, _WINDOWS):
@@ -331,13 +333,13 @@ def _grow(flat: nn.Module, name: str) -> nn.Module:
     raise _KnowsNoTime(f"its layer {name}, a {type(flat).__name__},")
 
 
-def _grow_parameter(flat: nn.Parameter, name: str) -> nn.Parameter:
+def _grow_parameter(flat: Tensor, name: str) -> nn.Parameter:
     """One that stands in a network's own code, not in a layer."""
-    if flat.ndim == 1:  # of a layer norm on channels that come last
+    if isinstance(flat, nn.Parameter) and flat.ndim == 1:  # of a norm on channels that come last
         return copy.deepcopy(flat)
-    if flat.ndim == 3 and flat.shape[1:] == (1, 1):  # ConvNeXt's layer scale
-        return nn.Parameter(flat.detach().clone()[..., None])
-    raise _KnowsNoTime(f"its parameter {name} of shape {tuple(flat.shape)}")
+    if isinstance(flat, nn.Parameter) and flat.ndim == 3 and flat.shape[1:] == (1, 1):
+        return nn.Parameter(flat.detach().clone()[..., None])  # ConvNeXt's layer scale
+    raise _KnowsNoTime(f"its tensor {name} of shape {tuple(flat.shape)}")
 
 
 # Poolings that are function calls in a network's code, and the layers that they are.
@@ -381,7 +383,7 @@ def _grow_call(node: fx.Node) -> None:
     elif name == "channel_shuffle":
         node.target = _channel_shuffle
     elif name in _ON_CHANNELS:
-        dimension = node.kwargs.get("dim", rest[-1] if rest else None)
+        *_, dimension = None, *rest, *node.kwargs.values()
         if dimension != 1:
             raise _KnowsNoTime(f"its call of {name} along dimension {dimension}")
     elif name == "getitem" and rest and isinstance(rest[0], int):

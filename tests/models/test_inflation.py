@@ -230,7 +230,7 @@ REFUSED = [
     (lambda self, maps: torch.cat([maps, maps], 2), None, "its call of cat along dimension 2 has"),
     (lambda self, maps: maps.flatten(2), None, "its call of flatten along dimension 2 has"),
     (lambda self, maps: maps[:, :, 0], None, "its call of getitem has"),
-    (lambda self, maps: maps + self.table, None, r"its parameter table of shape \(3, 4, 5\) has"),
+    (lambda self, maps: maps + self.table, None, r"its tensor table of shape \(3, 4, 5\) has"),
     (lambda self, maps: maps if maps.sum() > 0 else -maps, None, "what it does depends on the si"),
     (lambda self, maps: self.layer(maps), nn.LPPool2d(2, 3), "its layer layer, a LPPool2d, has no"),
     (
