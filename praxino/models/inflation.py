@@ -383,7 +383,7 @@ def _grow_call(node: fx.Node) -> None:
     elif name == "channel_shuffle":
         node.target = _channel_shuffle
     elif name in _ON_CHANNELS:
-        *_, dimension = None, *rest, *node.kwargs.values()
+        dimension = [None, *rest, *node.kwargs.values()][-1]
         if dimension != 1:
             raise _KnowsNoTime(f"its call of {name} along dimension {dimension}")
     elif name == "getitem" and rest and isinstance(rest[0], int):
