@@ -41,7 +41,7 @@ from praxino.command.usage import (
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, VideoError
 from praxino.ledger import Ledger
-from praxino.video.decoding import Backend
+from praxino.video.decoding import Backend, Window
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,6 +74,10 @@ app = App(
 )
 data = App(name="data", help="Make labelled videos, or import those of a benchmark.", group=VIDEOS)
 app.command(data)
+explain = App(
+    name="explain", help="Look into architectures: pictures, and what they cost.", group=MODELS
+)
+app.command(explain)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -155,6 +159,7 @@ def predict(
     device: str | None = None,
     backend: Backend = "pyav",
     untrusted: Untrusted = False,
+    window: Window | None = None,
 ) -> int:
     """Name the actions in videos.
 
@@ -173,6 +178,7 @@ def predict(
         device: cpu or cuda; the GPU if there is one.
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
+        window: of volumes: centre and width of what is shown, in Hounsfield units of CT.
     """
     from praxino.datasets.folder import find_videos
     from praxino.predict import predict as recognise
@@ -208,6 +214,7 @@ def predict(
                     device=device,
                     backend=backend,
                     untrusted=untrusted,
+                    window=window,
                 )
                 if save is not None:
                     say(err, f"Wrote {result.save(targets[path])}")
@@ -256,6 +263,7 @@ def _check_outputs(drawn: list[Path], tables: list[Path | None], inputs: list[Pa
         EnvironmentFault: a folder cannot be written to.
     """
     from praxino.datasets.folder import VIDEO_SUFFIXES
+    from praxino.video.volume import VOLUME_SUFFIXES
 
     sources = {path.resolve() for path in inputs}
     files = [path for path in tables if path is not None and str(path) != "-"]
@@ -264,7 +272,7 @@ def _check_outputs(drawn: list[Path], tables: list[Path | None], inputs: list[Pa
             raise ValueError(f"{path} is one of the videos to be read. Write to another place.")
         check_writable(path)
     for path in files:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
+        if path.name.lower().endswith((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES)):
             raise ValueError(f"{path} would be a table named like a video. Call it .json or .csv.")
 
 
@@ -333,6 +341,7 @@ def video(
     ledger: Path | None = None,
     backend: Backend = "pyav",
     untrusted: Untrusted = False,
+    window: Window | None = None,
 ) -> int:
     """Tell what video files really hold: every frame is decoded and counted.
 
@@ -342,6 +351,7 @@ def video(
         ledger: write one line per video: ok, partial, failed or skipped.
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
+        window: of volumes: centre and width of what is shown, in Hounsfield units of CT.
     """
     from praxino.command.video_report import (
         HEADINGS,
@@ -363,7 +373,7 @@ def video(
         with bar_of("reading") as progress:
             for number, path in enumerate(paths):
                 try:
-                    report = report_video(path, backend=backend, untrusted=untrusted)
+                    report = report_video(path, backend=backend, untrusted=untrusted, window=window)
                 except VideoError as error:
                     record.failed(str(path), error)
                     found.append(failed_dict(str(path), error))
@@ -527,6 +537,7 @@ def evaluate(
     device: str | None = None,
     backend: Backend = "pyav",
     untrusted: Untrusted = False,
+    window: Window | None = None,
 ) -> int:
     """Measure a model on labelled videos, by a stated protocol.
 
@@ -543,6 +554,7 @@ def evaluate(
         device: cpu or cuda; the GPU if there is one.
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
+        window: of volumes: centre and width of what is shown, in Hounsfield units of CT.
     """
     from praxino.datasets.source import open_source
     from praxino.evaluate import evaluate as measure
@@ -571,6 +583,7 @@ def evaluate(
             device=device,
             backend=backend,
             untrusted=untrusted,
+            window=window,
             progress=progress,
         )
     folder = output or (run if run.is_dir() else run.parent)
@@ -767,6 +780,40 @@ def _builder(name: str) -> Callable[[int], "nn.Module"]:
 
     build(2)  # a fault in it should not wait until the videos are rendered
     return build
+
+
+# --- explain -------------------------------------------------------------------------------------
+
+
+@explain.command
+def filters(
+    model: str,
+    /,
+    *,
+    output: Path,
+    weights: str | None = None,
+    layer: str | None = None,
+    most: int = 96,
+) -> None:
+    """Draw the filters of the first convolution as clips.
+
+    Args:
+        model: a name in the table of models, a checkpoint or a run folder.
+        output: .gif or .mp4, which play; .png has frame beside frame.
+        weights: for a name: published weights or a file; without, weights are random.
+        layer: which, where several see the clip; the one that spans most frames, unless given.
+        most: how many filters to show.
+    """
+    from praxino.explain.filters import choose_layer, describe, draw_filters, first_convolutions
+    from praxino.explain.subject import open_subject
+
+    check_writable(output)
+    found = first_convolutions(open_subject(model, weights))
+    name = choose_layer(found, layer)
+    draw_filters(output, found[name], describe(name, found[name], most), most=most)
+    for other, weight in found.items():
+        say(out, f"{'Drawn' if other == name else 'Not drawn'}: {describe(other, weight, most)}")
+    say(out, f"Wrote {output}")
 
 
 # --- data ----------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Pictures and numbers around the architectures: what they look for, and what they cost."""
