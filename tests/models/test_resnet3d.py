@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from praxino.layer_table import count_parameters
-from praxino.models import create_model
+from praxino.models import create_model, published_weights
 from praxino.models.hara_r2plus1d import hara_r2plus1d_18
 from praxino.models.preact_resnet3d import preact_resnet3d_18
 from praxino.models.resnet3d import CHECKPOINTS, resnet3d_10, resnet3d_18
@@ -177,3 +177,21 @@ def test_says_what_an_option_may_be() -> None:
         create_model("resnext3d_50", 3, widen=0.3)
     with pytest.raises(ValueError, match=r"A first stage of 0\.64 channels has none"):
         resnet3d_10(3, widen=0.01)
+
+
+def test_what_only_a_person_can_download_says_where_it_is() -> None:
+    rows = published_weights("resnet3d_50")
+    assert set(rows) >= {"kinetics400", "kinetics700", "kinetics700_moments_stair"}
+    assert rows["kinetics700"].by_hand == "r3d50_K_200ep.pth"
+    assert rows["kinetics400"].mean == pytest.approx((0.4501, 0.4225, 0.3901), abs=1e-4)
+    assert "shortcut='A'" in published_weights("resnet3d_18")["kinetics400"].protocol
+    assert published_weights("resnext3d_101")["kinetics400_64f"].num_classes == 400
+
+
+@pytest.mark.parametrize(("depth", "blocks"), [(101, 33), (152, 50), (200, 66)])
+def test_deeper_wide_networks(depth: int, blocks: int) -> None:
+    with torch.device("meta"):
+        model: Any = create_model(f"wide_resnet3d_{depth}", k=0.5, widen_stem=True)
+    stages = [getattr(model, f"stage{number}") for number in (1, 2, 3, 4)]
+    assert sum(map(len, stages)) == blocks
+    assert model.stem.conv.out_channels == 32
