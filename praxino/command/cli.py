@@ -816,6 +816,55 @@ def filters(
     say(out, f"Wrote {output}")
 
 
+@explain.command
+def units(
+    model: str,
+    video: Path,
+    /,
+    *,
+    layer: str,
+    output: Path,
+    channel: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
+    count: int = 9,
+    method: Literal["guided", "deconvnet", "gradient"] = "guided",
+    weights: str | None = None,
+) -> None:
+    """Project the units of a layer that a video excites most back to its frames.
+
+    Args:
+        model: a name in the table of models, a checkpoint or a run folder.
+        video: whose middle clip is shown.
+        layer: as praxino models NAME lists them.
+        output: the folder for a picture of each unit, one that plays, and the numbers.
+        channel: which channels; those that are excited most, unless given.
+        count: how many units.
+        method: how gradients go back through ReLUs.
+        weights: for a name: published weights or a file; without, weights are random.
+    """
+    from praxino.evaluate import spec_of
+    from praxino.explain.projection import project_units
+    from praxino.explain.subject import open_subject
+    from praxino.explain.units import clip_of, draw_units
+
+    check_writable(output / "unit.png")
+    network = open_subject(model, weights)
+    clip = clip_of(network, video)
+    channels = tuple(channel) if channel else None
+    found = project_units(network, clip, layer, channels=channels, count=count, method=method)
+    if not found.relus and method != "gradient":
+        say(out, f"{model} has no ReLU, so {method} is the plain gradient here.")
+    draw_units(output, clip, spec_of(network), found)
+    for unit in found.units:
+        shares = unit.share_of_frames
+        strongest = int(shares.argmax())
+        say(
+            out,
+            f"channel {unit.channel}: {unit.activation:.3g}, most of it in frame {strongest} "
+            f"({float(shares[strongest]):.0%})",
+        )
+    say(out, f"Wrote {output}")
+
+
 # --- data ----------------------------------------------------------------------------------------
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,7 @@ def test_grid_plays_through_the_frames_of_the_filters(channels, tmp_path):
         for number in range(4):
             picture.seek(number)
             shown.append(np.asarray(picture.convert("RGB")))
-    assert all((one != two).any() for one, two in zip(shown, shown[1:], strict=False))
+    assert all((one != two).any() for one, two in pairwise(shown))
     draw_filters(tmp_path / "a.png", filters, "ten filters")
     with Image.open(tmp_path / "a.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 20
