@@ -24,7 +24,7 @@ def test_an_unknown_name_gets_a_hint() -> None:
         ValueError, match=r"^There is no model named 'r3d_81'\. Did you mean 'r3d_18'\?$"
     ):
         create_model("r3d_81")
-    with pytest.raises(ValueError, match=r"no model named 'zzz'\. There is: c3d, early_fusion, "):
+    with pytest.raises(ValueError, match=r"no model named 'zzz'\. There is: baccouche_3dcnn, "):
         published_weights("zzz")
 
 
@@ -114,7 +114,7 @@ def test_other_classes_get_a_new_head_and_the_log_says_so(
     assert model.head.out_features == 3
     assert torch.equal(model.features[0][0].weight, small(7).features[0][0].weight)
     assert caplog.messages == [
-        "small_2d: the weights know 7 classes; a new head for 3 starts at random"
+        "seven.safetensors: the weights know 7 classes; a new head for 3 starts at random"
     ]
 
 

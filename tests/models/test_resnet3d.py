@@ -194,4 +194,4 @@ def test_deeper_wide_networks(depth: int, blocks: int) -> None:
         model: Any = create_model(f"wide_resnet3d_{depth}", k=0.5, widen_stem=True)
     stages = [getattr(model, f"stage{number}") for number in (1, 2, 3, 4)]
     assert sum(map(len, stages)) == blocks
-    assert model.stem.conv.out_channels == 32
+    assert model.stem.conv.conv.out_channels == 32
