@@ -243,12 +243,41 @@ def _charades(stream: str) -> Weights:
     )
 
 
-# DeepMind's own checkpoints are TensorFlow's, of several files each: `praxino convert` reads them.
+def _deepmind(folder: str, trained_on: str, classes: int = 400, **accuracy: float) -> Weights:
+    """The authors' own TensorFlow checkpoints, of two files each."""
+    files = f"{_DEEPMIND}/{folder}/model.ckpt"
+    return Weights(
+        url=f"{files}.index",
+        more_urls=(f"{files}.data-00000-of-00001",),
+        sha256_prefix=None,
+        trained_on=trained_on,
+        num_classes=classes,
+        licence="Apache-2.0 (kinetics-i3d)",
+        accuracy=accuracy,
+        protocol=_WHOLE_VIDEO,
+        layout="deepmind",
+    )
+
+
+# The names of the folder tf_v1; those of tf_v2 hold the same numbers as TensorFlow 2's objects.
+_DEEPMIND = (
+    "https://github.com/google-deepmind/kinetics-i3d/raw/50c8f191ffed02eeb971363ec4594a5b7938d3c2/"
+    "tf_v1/data/checkpoints"
+)
+_BOTH = "ImageNet, then Kinetics-400"
 WEIGHTS = {
     "kinetics400": _kinetics("rgb", 71.1, 89.3, "2609088c2e8c8681"),
     "charades": _charades("rgb"),
+    "kinetics400_deepmind": _deepmind("rgb_imagenet", _BOTH, top1=71.1, top5=89.3),
+    "kinetics400_deepmind_scratch": _deepmind("rgb_scratch", "Kinetics-400", top1=68.4),
+    "kinetics600_deepmind_scratch": _deepmind("rgb_scratch_kin600", "Kinetics-600", 600),
 }
-FLOW_WEIGHTS = {"kinetics400": _kinetics("flow", 63.4, 84.9, None), "charades": _charades("flow")}
+FLOW_WEIGHTS = {
+    "kinetics400": _kinetics("flow", 63.4, 84.9, None),
+    "charades": _charades("flow"),
+    "kinetics400_deepmind": _deepmind("flow_imagenet", _BOTH, top1=63.4, top5=84.9),
+    "kinetics400_deepmind_scratch": _deepmind("flow_scratch", "Kinetics-400", top1=61.5),
+}
 
 _PIERGIAJ_NAMES = (
     (r"^logits\.conv3d\.", "head."),
