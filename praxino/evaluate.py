@@ -24,7 +24,7 @@ from praxino.ledger import Ledger
 from praxino.metrics import classification
 from praxino.results import EVALUATED, Evaluation
 from praxino.video.clip_spec import ClipSpec
-from praxino.video.decoding import Backend, Decoding
+from praxino.video.decoding import Backend, Decoding, Window
 from praxino.video.transforms import FlipPairs
 from praxino.weights.checkpoint import find_checkpoint, load_model, weights_hash
 
@@ -70,6 +70,7 @@ def evaluate(
     stall_seconds: float = STALL_SECONDS,
     backend: Backend = "pyav",
     untrusted: bool = False,
+    window: Window | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure a trained model on labelled videos.
@@ -90,6 +91,7 @@ def evaluate(
         stall_seconds: a loader process that reads one video for longer than this hangs.
         backend: as in `open_video`.
         untrusted: as in `open_video`.
+        window: as in `open_video`; for volumes.
         progress: called with (videos done, videos in all).
 
     Returns:
@@ -99,7 +101,7 @@ def evaluate(
         ValueError: no video in the split, classes the model does not know, or unknown crops.
         EnvironmentFault: a loader process died or hangs, or the backend is not installed.
     """
-    decoding = Decoding(backend, untrusted)
+    decoding = Decoding(backend, untrusted, window)
     decoding.check_usable()
     checkpoint = None
     if not isinstance(model, nn.Module):
@@ -147,6 +149,7 @@ def evaluate(
         "size": spec.size,
         "fit": spec.fit,
         "decoder": backend,
+        "window": window,
         "split": split,
         "videos": len(chosen),
         "manifest_hash": chosen.hash,
@@ -338,6 +341,8 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
         protocol = checked(dict[str, Any], saved["protocol"], str(path), "protocol")
         for name, kind in REPEATED.items():
             checked(kind, protocol[name], str(path), f"protocol.{name}")
+        # Results from before there were volumes have none.
+        window = checked(Window | None, protocol.get("window"), str(path), "protocol.window")
         for name in ("clip_hit_at_1", "hit_at_1", "hit_at_5", "mean_class_accuracy"):
             checked(float, saved[name], str(path), name)
     except (KeyError, TypeError) as error:
@@ -352,5 +357,7 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
     if weights_hash(model) != protocol["weights_hash"]:
         raise ValueError(f"{checkpoint} holds other weights than when {path} was written.")
     same = {name: protocol[name] for name in ("clips", "crops")}
-    result = evaluate(model, manifest, **same, backend=protocol["decoder"], **options)
+    result = evaluate(
+        model, manifest, **same, backend=protocol["decoder"], window=window, **options
+    )
     return result, saved

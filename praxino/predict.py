@@ -15,7 +15,7 @@ from praxino.evaluate import classify, spec_of
 from praxino.results import Recognition
 from praxino.video import sampling, transforms
 from praxino.video.clip_spec import ClipSpec
-from praxino.video.decoding import Backend, Decoding
+from praxino.video.decoding import Backend, Decoding, Window
 from praxino.video.reader import ArrayVideo, Video, open_video
 from praxino.weights.checkpoint import load_model
 
@@ -38,12 +38,13 @@ def predict(
     batch_size: int = 8,
     backend: Backend = "pyav",
     untrusted: bool = False,
+    window: Window | None = None,
 ) -> Recognition:
     """Name the actions in one video.
 
     Args:
-        source: a video file; its bytes; a `(T, H, W, 3)` uint8 array; or an iterator of
-            `(H, W, 3)` uint8 frames, which may be endless in memory but not in time.
+        source: a video file or a volume; a video's bytes; a `(T, H, W, 3)` uint8 array; or an
+            iterator of `(H, W, 3)` uint8 frames, which may be endless in memory but not in time.
         model: a model from `load_model`, a checkpoint or a run folder.
         clips: how many clips, evenly spread, the answer is averaged over. A model that spreads its
             frames over the whole video is given clips as long as those it was trained on, where
@@ -55,6 +56,7 @@ def predict(
         batch_size: clips in one pass through the model.
         backend: as in `open_video`; for files.
         untrusted: as in `open_video`; for files.
+        window: as in `open_video`; for volumes.
 
     Returns:
         Scores of the video and of each clip.
@@ -65,7 +67,7 @@ def predict(
     """
     if not isinstance(model, nn.Module):
         model = load_model(model)
-    decoding = Decoding(backend, untrusted)
+    decoding = Decoding(backend, untrusted, window)
     where = choose_device(device)
     spec = spec_of(model)
     model.to(where).eval()

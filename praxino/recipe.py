@@ -21,7 +21,7 @@ from praxino.checked_json import checked, parse_json, read_json
 from praxino.did_you_mean import did_you_mean
 from praxino.shortened import printable
 from praxino.video.augmentation import Augmentation
-from praxino.video.decoding import Backend, Decoding
+from praxino.video.decoding import Backend, Decoding, Window
 
 Option = bool | int | float | str
 
@@ -94,6 +94,7 @@ class DataConfig:
             the run.
         backend: what decodes the videos.
         untrusted: decode in locked processes of their own, bounded in memory and time.
+        window: of volumes: the centre and the width of what is shown, in Hounsfield units of CT.
     """
 
     source: str = ""
@@ -106,11 +107,17 @@ class DataConfig:
     stall_seconds: float = 50.0
     backend: Backend = "pyav"
     untrusted: bool = False
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         _check(self, above=0, val_fraction=1, limit_per_class=None, stall_seconds=None)
         _check(self, least=0, workers=None)
-        Decoding(self.backend, self.untrusted)  # checks them
+        self.decoding  # noqa: B018  (checks them)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How the videos are to be decoded."""
+        return Decoding(self.backend, self.untrusted, self.window)
 
 
 @dataclass(frozen=True)

@@ -176,9 +176,11 @@ class Evaluation:
             crops, pixels = "whole picture", f"stretched to {said['size']} px"
         split = f"split {said['split']}" if said["split"] else "all rows"
         clips = f"{said['clips']} clip" + ("s" if said["clips"] > 1 else "")
+        window = said.get("window")
+        shown = f"window {window[0]:g}, {window[1]:g}, " if window else ""
         return (
             f"{said['videos']} videos ({split}), {clips} x {crops}, {said['sampling']}, "
-            f"{pixels}, {said['decoder']}, "
+            f"{pixels}, {said['decoder']}, {shown}"
             f"manifest {said['manifest_hash'][:8]}, weights {said['weights_hash'][:8]}"
         )
 

@@ -46,7 +46,6 @@ from praxino.runs.run_lock import run_lock
 from praxino.runs.training_state import Epoch, Progress, World
 from praxino.stop_signals import StopSignals, stop_signals
 from praxino.video.clip_spec import ClipSpec
-from praxino.video.decoding import Decoding
 from praxino.weights import checkpoint
 from praxino.weights.checkpoint import BEST, LAST, Card
 
@@ -107,7 +106,7 @@ def _train(
             resume = False
     elif training_state.has_state(run) or (run / LAST).exists():
         raise ValueError(f"{run} already holds a run. Resume it with --resume, or name another.")
-    decoding = Decoding(config.data.backend, config.data.untrusted)
+    decoding = config.data.decoding
     decoding.check_usable()
     for folder in (run, run / "state"):
         remove_parts(folder)
@@ -519,7 +518,7 @@ def _validate(
         workers=workers,
         device=device,
         stall_seconds=config.data.stall_seconds,
-        decoding=Decoding(config.data.backend, config.data.untrusted),
+        decoding=config.data.decoding,
     )
     if scores.ledger.failures and not config.data.skip_bad:
         worst = scores.ledger.failures[0]

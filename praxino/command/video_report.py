@@ -9,10 +9,11 @@ import numpy as np
 
 from praxino.errors import VideoError
 from praxino.ledger import Ledger
-from praxino.video.decoding import Backend
+from praxino.video.decoding import Backend, Window
 from praxino.video.frame_table import DAMAGE_WITHOUT_COUNT
 from praxino.video.reader import open_video
 from praxino.video.video import VideoInfo
+from praxino.video.volume import size_of
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,24 @@ class VideoReport:
 
 
 def report_video(
-    path: str | os.PathLike[str], *, backend: Backend = "pyav", untrusted: bool = False
+    path: str | os.PathLike[str],
+    *,
+    backend: Backend = "pyav",
+    untrusted: bool = False,
+    window: Window | None = None,
 ) -> VideoReport:
     """Read a video from end to end and tell what is in it.
 
     Args:
-        path: a local file.
+        path: a local file, or a folder that holds a DICOM series.
         backend: as in `open_video`.
         untrusted: as in `open_video`.
+        window: as in `open_video`.
 
     Raises:
         VideoError: it cannot be opened, or nothing in it decodes.
     """
-    with open_video(path, backend=backend, untrusted=untrusted) as video:
+    with open_video(path, backend=backend, untrusted=untrusted, window=window) as video:
         came = sum(1 for _ in video)
         decoded, promised = min(came, video.frames_got), video.frames_expected
         seconds = video.timestamps
@@ -109,7 +115,7 @@ def report_video(
             shortest_to_longest = float(gaps.min()), float(np.median(gaps)), float(gaps.max())
         return VideoReport(
             path=os.fspath(path),
-            file_bytes=Path(path).stat().st_size,
+            file_bytes=size_of(Path(path)),
             info=video.info,
             frames_decoded=decoded,
             frames_promised=promised,
@@ -180,6 +186,9 @@ _CONTAINERS = {
     "mpegts": "MPEG-TS",
     "mpeg": "MPEG-PS",
     "ogg": "Ogg",
+    "nifti": "NIfTI",
+    "npy": "NumPy",
+    "dicom": "DICOM series",
 }
 
 

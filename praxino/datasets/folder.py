@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from praxino.datasets.manifest import Manifest, Row
+from praxino.video.volume import VOLUME_SUFFIXES, is_dicom_series
 
 # The containers that praxino.video.reader opens; it looks at the content, here only names count.
 VIDEO_SUFFIXES = tuple(
@@ -23,8 +24,9 @@ def read_folder(path: str | Path) -> Manifest:
 
     The folders may lie inside `train`, `val` and `test` folders; otherwise the rows have no split
     and `praxino.datasets.splits` makes one. Videos are recognised by their suffix
-    (`VIDEO_SUFFIXES`, in upper or lower case); hidden files and folders are ignored, and so are
-    files of other kinds, but not videos that praxino cannot open (`UNREADABLE_SUFFIXES`).
+    (`VIDEO_SUFFIXES`, in upper or lower case), and so are volumes (`VOLUME_SUFFIXES`); a folder of
+    DICOM files inside a class folder is one volume. Hidden files and folders are ignored, and so
+    are files of other kinds, but not videos that praxino cannot open (`UNREADABLE_SUFFIXES`).
     Symbolic links to videos and class folders are followed. Class names are folder names, in
     alphabetical order.
 
@@ -64,7 +66,12 @@ def read_folder(path: str | Path) -> Manifest:
 
 
 def find_videos(folder: Path) -> list[Path]:
-    """All video files in a folder and the folders below it, hidden ones left out, sorted."""
+    """All videos in a folder and the folders below it, hidden ones left out, sorted.
+
+    A folder that is itself a DICOM series is the one video found.
+    """
+    if is_dicom_series(folder):
+        return [folder]
     return sorted(
         path
         for path in folder.rglob("*")
@@ -74,8 +81,12 @@ def find_videos(folder: Path) -> list[Path]:
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name, not the content, says that this is a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+    """Whether the name, not the content, says that this is a video, or a volume in one file.
+
+    A folder is one if it holds a DICOM series, whose files have any names.
+    """
+    named = path.name.lower().endswith((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES))
+    return (named and not path.name.startswith(".")) or is_dicom_series(path)
 
 
 def videos_by_stem(folder: str | Path) -> dict[str, str]:
@@ -123,10 +134,11 @@ def _class_rows(root: Path, folders: list[Path], split: str) -> list[Row]:
             found = f" (it has files ending in {', '.join(suffixes)})" if suffixes else ""
             raise ValueError(
                 f"The class folder {folder} has no videos{found}. Videos end in "
-                f"{', '.join(VIDEO_SUFFIXES)}; remove the folder or convert its files."
+                f"{', '.join((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES))}, or are folders of DICOM files; "
+                "remove the folder or convert its files."
             )
         for video in videos:
-            if not video.is_file():
+            if not video.exists():
                 raise ValueError(f"{video} is a broken link or not a file. Remove or repair it.")
             rows.append(Row(video.relative_to(root).as_posix(), (folder.name,), split=split))
     return rows

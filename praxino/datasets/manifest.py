@@ -290,7 +290,7 @@ class Manifest:
 
     def missing(self) -> list[str]:
         """The videos that are not on disk, as `Row.video` names them."""
-        return [video for video in self.videos if not (self.root / video).is_file()]
+        return [video for video in self.videos if not (self.root / video).exists()]
 
     def drop_missing(self) -> tuple["Manifest", str]:
         """The rows whose video is on disk, and one sentence that says how many that were."""

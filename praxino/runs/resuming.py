@@ -11,12 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 from praxino.atomic import write_text
-from praxino.weights.checkpoint import LAST
 from praxino.checksums import SUMS, changed_files, write_sums
 from praxino.datasets.manifest import Manifest, Row
 from praxino.datasets.source import open_source
 from praxino.recipe import TrainConfig, from_json, to_json
 from praxino.runs.training_state import World, has_state
+from praxino.video.volume import size_of
+from praxino.weights.checkpoint import LAST
 
 CONFIG, MANIFEST = "config.json", "manifest.parquet"
 SIZES = "video_sizes.json"  # bytes of each video; null where there was none
@@ -116,7 +117,7 @@ def changes_of_videos(run: Path, manifest: Manifest, config: TrainConfig) -> lis
 
 def _sizes(manifest: Manifest) -> list[int | None]:
     paths = [manifest.root / video for video in manifest.videos]
-    return [path.stat().st_size if path.is_file() else None for path in paths]
+    return [size_of(path) if path.exists() else None for path in paths]
 
 
 def _check_sums(run: Path) -> None:

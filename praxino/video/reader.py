@@ -4,6 +4,8 @@
         clip = video.frames([0, 10, 20])       # clip.pixels: (3, 128, W, 3) uint8
         for frame in video: ...                # one after the other, flat memory
 
+A volume's slices are frames too: what holds of them stands in `volume.py`.
+
 Frames are counted by a scan and never taken from the header, and each is checked by its own time
 stamp when it is read. Conventions:
 
@@ -26,7 +28,7 @@ stamp when it is read. Conventions:
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from zlib import crc32
 
 import av
@@ -34,11 +36,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxino.devices import cores
+from praxino.errors import VideoError
 from praxino.video.convert import Converter
 from praxino.video.decoder import Decoder, Source, check_source, nothing_decodes
-from praxino.video.decoding import Backend, Decoding
+from praxino.video.decoding import Backend, Decoding, Window
 from praxino.video.frame_table import Clock, FrameCounter, FrameTable, scan
 from praxino.video.video import Frame, Video
+from praxino.video.volume import (
+    SLICES_PER_SECOND,
+    VOLUME_SUFFIXES,
+    Volume,
+    is_volume,
+    read_volume,
+)
 
 if TYPE_CHECKING:
     from praxino.video.child import Limits
@@ -57,36 +67,51 @@ def open_video(
     threads: int = 0,
     backend: Backend = "pyav",
     untrusted: bool = False,
+    window: Window | None = None,
     limits: "Limits | None" = None,
 ) -> Video:
-    """Open a video file, or a video's bytes; the only door to a decoder.
+    """Open a video file, a video's bytes, or a volume; the only door to a decoder.
 
     The first frame is decoded here, so that a video that opens has at least one.
 
     Args:
-        source: path of a local regular file, or its content.
+        source: path of a local regular file, or its content; or path of a volume: `.nii`,
+            `.nii.gz`, `.npy`, or a folder that holds a DICOM series.
         short_side: resize so that the shorter side has this many pixels, in the decoder.
         threads: decoding threads; 0 takes as many as there are cores, at most 4. Use 1 in the
             workers of a data loader.
         backend: `torchcodec` shows the same frames, where it is installed and can read the file.
         untrusted: decode in a process of its own, which is bounded in memory and time and can
-            reach neither files nor the network: for videos from strangers.
+            reach neither files nor the network: for videos from strangers. Volumes are refused.
+        window: centre and width of what is shown of a volume, from black to white, in its units;
+            None: as `volume.py` says.
         limits: those bounds, if not the usual ones.
 
     Raises:
         VideoError: `not_found`, `not_a_regular_file`, `empty`, `unsupported_container`,
             `codec_not_allowed`, `no_video_stream`, `too_large` or `damaged`; `backend` from
-            torchcodec; `decoder_crash`, `memory` or `timeout` from an untrusted video.
+            torchcodec; `decoder_crash`, `memory` or `timeout` from an untrusted video; `untrusted`
+            of a volume; `window` of anything else.
         ValueError: `short_side` or `threads` is out of range, or the backend cannot do that.
-        EnvironmentFault: torchcodec does not load, or no process can be started.
+        EnvironmentFault: torchcodec does not load, no process can be started, or what reads a
+            volume is not installed.
     """
     _check_short_side(short_side)
     if threads < 0:
         raise ValueError(f"threads must be 0 (automatic) or more, got {threads}.")
-    Decoding(backend, untrusted)  # checks them
+    Decoding(backend, untrusted, window)  # checks them
     if limits is not None and not untrusted:
         raise ValueError("limits are for untrusted videos; pass untrusted=True with them.")
+    if is_volume(source):
+        return _open_volume(cast("str | os.PathLike[str]", source), short_side, untrusted, window)
     checked, threads = check_source(source), threads or min(4, cores())
+    if window is not None:
+        raise VideoError(
+            checked.name,
+            f"is a video, and the window {window[0]:g}, {window[1]:g} is for volumes "
+            f"({', '.join(VOLUME_SUFFIXES)} and DICOM). Leave the window out.",
+            code="window",
+        )
     if untrusted:
         from praxino.video import child
 
@@ -96,6 +121,19 @@ def open_video(
 
         return TorchcodecVideo(checked, short_side, threads)
     return FileVideo(checked, short_side, threads)
+
+
+def _open_volume(
+    path: str | os.PathLike[str], short_side: int | None, untrusted: bool, window: Window | None
+) -> "VolumeVideo":
+    if untrusted:
+        raise VideoError(
+            os.fspath(path),
+            "is a volume, and volumes are read without a locked process. Leave it out, or read it "
+            "as a file that you trust.",
+            code="untrusted",
+        )
+    return VolumeVideo(read_volume(path, window), short_side=short_side)
 
 
 class FileVideo(Video):
@@ -369,6 +407,18 @@ class ArrayVideo(Video):
 
     def close(self) -> None:
         """Nothing to give back: the array is the caller's."""
+
+
+class VolumeVideo(ArrayVideo):
+    """The slices of a volume; made by `open_video`."""
+
+    def __init__(self, volume: Volume, *, short_side: int | None) -> None:
+        super().__init__(volume.pixels, SLICES_PER_SECOND, short_side=short_side, name=volume.name)
+        self._codec, self._container = volume.numbers, volume.container
+        self._profile, self._pixel_aspect = volume.shown, volume.pixel_aspect
+        self._pixel_format = volume.pixel_format
+        self._table.key_frames = np.arange(len(volume.pixels))
+        self._table.problems += volume.problems
 
 
 def _check_short_side(short_side: int | None) -> None:
