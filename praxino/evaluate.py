@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from praxino.checked_json import checked, read_json
+from praxino.computing import Computing, Engine, Precision
 from praxino.datasets.clips import TestViews, Views, example_name
 from praxino.datasets.manifest import Manifest
 from praxino.datasets.source import open_source
 from praxino.datasets.workers import STALL_SECONDS, WatchedLoader
-from praxino.devices import choose_device, default_workers
+from praxino.devices import default_workers
+from praxino.engines import Runner, running, settle
 from praxino.ledger import Ledger
 from praxino.metrics import classification
 from praxino.results import EVALUATED, Evaluation
@@ -67,6 +69,8 @@ def evaluate(
     batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
+    precision: Precision = "auto",
+    engine: Engine = "torch",
     stall_seconds: float = STALL_SECONDS,
     backend: Backend = "pyav",
     untrusted: bool = False,
@@ -88,6 +92,8 @@ def evaluate(
         batch_size: views in one pass through the model; None: 8 on a CPU, 64 on a GPU.
         workers: loader processes; None: as many as there are spare cores.
         device: `cpu`, `cuda`; None: the GPU if there is one.
+        precision: `fp32`, `bf16`, or `auto`: `bf16` where the processor has units for it.
+        engine: what computes the model: `torch`, `compile` or `openvino`.
         stall_seconds: a loader process that reads one video for longer than this hangs.
         backend: as in `open_video`.
         untrusted: as in `open_video`.
@@ -98,11 +104,14 @@ def evaluate(
         Accuracies, confusion matrix, a score for each video, and the protocol.
 
     Raises:
-        ValueError: no video in the split, classes the model does not know, or unknown crops.
-        EnvironmentFault: a loader process died or hangs, or the backend is not installed.
+        ValueError: no video in the split, classes the model does not know, unknown crops, or a
+            model that the engine cannot take.
+        EnvironmentFault: a loader process died or hangs, or what the backend or the engine needs is
+            not installed.
     """
     decoding = Decoding(backend, untrusted, window)
     decoding.check_usable()
+    computing, where = settle(Computing(engine, precision), device)
     checkpoint = None
     if not isinstance(model, nn.Module):
         checkpoint = str(find_checkpoint(model).resolve())
@@ -133,9 +142,10 @@ def evaluate(
         crops=crops,
         batch_size=batch_size,
         workers=workers,
-        device=device,
+        device=str(where),
         stall_seconds=stall_seconds,
         decoding=decoding,
+        computing=computing,
         progress=progress,
     )
     card = getattr(model, "card", None)
@@ -150,6 +160,7 @@ def evaluate(
         "fit": spec.fit,
         "decoder": backend,
         "window": window,
+        **vars(computing),
         "split": split,
         "videos": len(chosen),
         "manifest_hash": chosen.hash,
@@ -171,6 +182,7 @@ def score_videos(
     device: str | None = None,
     stall_seconds: float = STALL_SECONDS,
     decoding: Decoding = Decoding(),
+    computing: Computing = Computing("torch", "fp32"),
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Classify every view of every video; each video is decoded once.
@@ -179,7 +191,7 @@ def score_videos(
         EnvironmentFault: a loader process died, or was at one video for over `stall_seconds`.
     """
     spec = spec_of(model)
-    where = choose_device(device)
+    computing, where = settle(computing, device)
     batch = batch_size or (8 if where.type == "cpu" else 64)
     watched = WatchedLoader(
         TestViews(manifest, spec, clips=clips, crops=crops, decoding=decoding),
@@ -188,14 +200,12 @@ def score_videos(
         stall_seconds=stall_seconds,
         batch_size=None,
     )
-    was_training = model.training
-    model.to(where).eval()
     ledger = Ledger()
     scores: list[NDArray[np.float64] | None] = []
     labels = []
     mirrored = FlipPairs.from_names(manifest.classes).labels_after(manifest.classes)
-    with watched as loader:
-        for example, probabilities in _classified(model, loader, where, batch):
+    with watched as loader, running(model, where, computing, batch) as run:
+        for example, probabilities in _classified(run, loader, batch):
             name = example_name(manifest.rows[example.row])
             if example.error is not None:
                 ledger.failed(name, example.error)
@@ -213,12 +223,11 @@ def score_videos(
             labels.append(example.label)
             if progress is not None:
                 progress(len(scores), len(manifest))
-    model.train(was_training)
     return Scores(scores, np.array(labels, dtype=np.int64), ledger)
 
 
 def _classified(
-    model: nn.Module, loader: WatchedLoader[Views], device: torch.device, batch_size: int
+    run: Runner, loader: WatchedLoader[Views], batch_size: int
 ) -> Iterator[tuple[Views, NDArray[np.float64] | None]]:
     """Pair each video with its `(V, K)` probabilities; small videos share a pass."""
     waiting: list[Views] = []
@@ -226,30 +235,29 @@ def _classified(
         waiting.append(example)
         held = sum(len(one.views) for one in waiting if one.views is not None)
         if held >= batch_size:
-            yield from _run(model, waiting, device, batch_size)
+            yield from _answers(run, waiting)
             waiting = []
-    yield from _run(model, waiting, device, batch_size)
+    yield from _answers(run, waiting)
 
 
-def _run(
-    model: nn.Module, examples: list[Views], device: torch.device, batch_size: int
+def _answers(
+    run: Runner, examples: list[Views]
 ) -> Iterator[tuple[Views, NDArray[np.float64] | None]]:
     views = [one.views for one in examples if one.views is not None]
     probabilities = iter(
-        classify(model, torch.cat(views), device, batch_size).split([len(v) for v in views])
-        if views
-        else []
+        classify(run, torch.cat(views)).split([len(v) for v in views]) if views else []
     )
     for one in examples:
         yield one, None if one.views is None else next(probabilities).numpy().astype(np.float64)
 
 
-@torch.inference_mode()
-def classify(model: nn.Module, views: Tensor, device: torch.device, batch_size: int) -> Tensor:
-    """`(V, C, T, H, W)` views to `(V, K)` probabilities on the CPU, a few views at a time."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    logits = torch.cat([model(p.to(device)).float().cpu() for p in views.split(batch_size)])
+def classify(run: Runner, views: Tensor) -> Tensor:
+    """`(V, C, T, H, W)` views to `(V, K)` probabilities on the CPU.
+
+    Raises:
+        ValueError: the model's scores are not numbers.
+    """
+    logits = run(views)
     if not logits.isfinite().all():
         raise ValueError(
             "The model's scores are not numbers (NaN or infinite): its weights are damaged, or "
@@ -343,6 +351,11 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
             checked(kind, protocol[name], str(path), f"protocol.{name}")
         # Results from before there were volumes have none.
         window = checked(Window | None, protocol.get("window"), str(path), "protocol.window")
+        # Results from before there was a choice say nothing of it.
+        engine = checked(Engine, protocol.get("engine", "torch"), str(path), "protocol.engine")
+        precision = checked(
+            Precision, protocol.get("precision", "fp32"), str(path), "protocol.precision"
+        )
         for name in ("clip_hit_at_1", "hit_at_1", "hit_at_5", "mean_class_accuracy"):
             checked(float, saved[name], str(path), name)
     except (KeyError, TypeError) as error:
@@ -358,6 +371,13 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
         raise ValueError(f"{checkpoint} holds other weights than when {path} was written.")
     same = {name: protocol[name] for name in ("clips", "crops")}
     result = evaluate(
-        model, manifest, **same, backend=protocol["decoder"], window=window, **options
+        model,
+        manifest,
+        **same,
+        engine=engine,
+        precision=precision,
+        backend=protocol["decoder"],
+        window=window,
+        **options,
     )
     return result, saved

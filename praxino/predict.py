@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from praxino.computing import Computing, Engine, Precision
 from praxino.datasets.clips import missing_frames, sampling_errors
-from praxino.devices import choose_device
+from praxino.engines import Runner, running, settle
 from praxino.evaluate import classify, spec_of
 from praxino.results import Recognition
 from praxino.video import sampling, transforms
@@ -36,6 +37,8 @@ def predict(
     frames_per_second: float | None = None,
     device: str | None = None,
     batch_size: int = 8,
+    precision: Precision = "auto",
+    engine: Engine = "torch",
     backend: Backend = "pyav",
     untrusted: bool = False,
     window: Window | None = None,
@@ -54,6 +57,9 @@ def predict(
         frames_per_second: the rate of an array or iterator (default 25); not for files.
         device: `cpu`, `cuda`; None: the GPU if there is one.
         batch_size: clips in one pass through the model.
+        precision: `fp32`, `bf16`, or `auto`: `bf16` where the processor has units for it.
+        engine: what computes the model: `torch`, `compile` or `openvino`. The last two prepare it
+            first, which takes seconds to minutes, and is done once for a model.
         backend: as in `open_video`; for files.
         untrusted: as in `open_video`; for files.
         window: as in `open_video`; for volumes.
@@ -63,14 +69,15 @@ def predict(
 
     Raises:
         VideoError: the file cannot be read.
-        ValueError: frames of the wrong shape or type, or settings out of range.
+        ValueError: frames of the wrong shape or type, settings out of range, or a model that the
+            engine cannot take.
+        EnvironmentFault: what the engine needs is not installed.
     """
     if not isinstance(model, nn.Module):
         model = load_model(model)
     decoding = Decoding(backend, untrusted, window)
-    where = choose_device(device)
+    computing, where = settle(Computing(engine, precision), device)
     spec = spec_of(model)
-    model.to(where).eval()
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}.")
     if every_seconds is not None and not 0.001 <= every_seconds < float("inf"):
@@ -95,17 +102,20 @@ def predict(
         name, opened = "array", ArrayVideo(source, rate, short_side=spec.resize_short)
     else:
         stream = _timed(source, rate)
-        return _windows(stream, model, spec, every_seconds, where, batch_size, "frames", None)
-    with opened as video:
+        with running(model, where, computing, batch_size) as run:
+            result = _windows(stream, run, model, spec, every_seconds, batch_size, "frames", None)
+        return dataclasses.replace(result, computing=computing)
+    with opened as video, running(model, where, computing, batch_size) as run:
         if every_seconds is not None:
             frames = ((frame.pixels, frame.seconds) for frame in video)
             with sampling_errors(name):
-                result = _windows(frames, model, spec, every_seconds, where, batch_size, name, path)
-            return dataclasses.replace(result, short=missing_frames(video), decoding=decoding)
+                result = _windows(frames, run, model, spec, every_seconds, batch_size, name, path)
+            short = missing_frames(video)
+            return dataclasses.replace(result, short=short, decoding=decoding, computing=computing)
         spec = _for_length(spec, model, video.end_seconds)
         with sampling_errors(name):
             indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
-        scores = _scores(video, indices, model, spec, where, batch_size)
+        scores = _scores(video, indices, run, spec)
         seconds = video.timestamps[indices[:, [0, -1]]] + [0, _frame_seconds(video.timestamps)]
         short = missing_frames(video)
     return Recognition(
@@ -118,16 +128,12 @@ def predict(
         path=path,
         short=short,
         decoding=decoding,
+        computing=computing,
     )
 
 
 def _scores(
-    video: Video,
-    indices: NDArray[np.int64],
-    model: nn.Module,
-    spec: ClipSpec,
-    device: torch.device,
-    batch_size: int,
+    video: Video, indices: NDArray[np.int64], run: Runner, spec: ClipSpec
 ) -> NDArray[np.float64]:
     """`(V, K)` probabilities of `(V, T)` clips; the same clip is looked at once."""
     distinct, which = np.unique(indices, axis=0, return_inverse=True)
@@ -135,17 +141,17 @@ def _scores(
     for start in range(0, len(distinct), CLIPS_AT_A_TIME):
         pixels = video.clips(distinct[start : start + CLIPS_AT_A_TIME]).pixels  # (v, T, H, W, 3)
         views = torch.cat([transforms.test_views(clip, spec, 1) for clip in pixels])
-        scores.append(classify(model, views, device, batch_size).double().numpy())
+        scores.append(classify(run, views).double().numpy())
     every: NDArray[np.float64] = np.concatenate(scores)[which.reshape(-1)]
     return every
 
 
 def _windows(
     frames: Iterable[tuple[NDArray[np.uint8], float]],
+    run: Runner,
     model: nn.Module,
     spec: ClipSpec,
     every_seconds: float | None,
-    device: torch.device,
     batch_size: int,
     name: str,
     path: Path | None,
@@ -160,7 +166,7 @@ def _windows(
 
     def look() -> None:
         if waiting:
-            scores.append(classify(model, torch.cat(waiting), device, batch_size).double().numpy())
+            scores.append(classify(run, torch.cat(waiting)).double().numpy())
             waiting.clear()
 
     for window in _all_windows(stream, frames):

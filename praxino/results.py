@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from praxino.atomic import atomic_write, write_text
+from praxino.computing import Computing
 from praxino.datasets.manifest import Manifest
 from praxino.ledger import Ledger
 from praxino.video.decoding import Decoding
@@ -35,6 +36,7 @@ class Recognition:
         path: where the video can be read again, if it was a file.
         short: frames got and frames expected, if the file holds fewer than it promises.
         decoding: how the video was decoded, and is again to draw on it.
+        computing: the engine and the precision.
     """
 
     video: str
@@ -46,6 +48,7 @@ class Recognition:
     path: Path | None = None
     short: tuple[int, int] | None = None
     decoding: Decoding = Decoding()
+    computing: Computing = Computing("torch", "fp32")
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k best actions with their scores, best first."""
@@ -66,6 +69,7 @@ class Recognition:
         return {
             "video": self.video,
             "protocol": self.protocol,
+            **vars(self.computing),
             "scores": dict(self.top(k or len(self.classes))),
             "clips": [
                 {"start_seconds": float(start), "end_seconds": float(end), "scores": row.tolist()}
@@ -178,9 +182,10 @@ class Evaluation:
         clips = f"{said['clips']} clip" + ("s" if said["clips"] > 1 else "")
         window = said.get("window")
         shown = f"window {window[0]:g}, {window[1]:g}, " if window else ""
+        computed = "".join(f"{said[word]}, " for word in ("engine", "precision") if word in said)
         return (
             f"{said['videos']} videos ({split}), {clips} x {crops}, {said['sampling']}, "
-            f"{pixels}, {said['decoder']}, {shown}"
+            f"{pixels}, {said['decoder']}, {shown}{computed}"
             f"manifest {said['manifest_hash'][:8]}, weights {said['weights_hash'][:8]}"
         )
 
