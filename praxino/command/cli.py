@@ -865,6 +865,102 @@ def units(
     say(out, f"Wrote {output}")
 
 
+@explain.command
+def convolution(*, output: Path) -> None:
+    """Show how a 3D convolution slides through time, and a 2D convolution over time does not.
+
+    Args:
+        output: .gif or .mp4.
+    """
+    from praxino.explain.convolution import comparison, draw_sliding
+
+    draw_sliding(output)
+    for line in comparison():
+        say(out, line)
+    say(out, f"Wrote {output}")
+
+
+@explain.command
+def growth(backbone: str, /, *, classes: int = 400, frames: int = 16, size: int = 224) -> None:
+    """Count what a 2D network costs, and what it costs inflated into time.
+
+    Args:
+        backbone: a classification network of torchvision, for example resnet18.
+        classes: how many classes to build it for.
+        frames: of the clip.
+        size: height and width of the clip.
+    """
+    from praxino.explain.growth import growth as count
+
+    for option, value in (("classes", classes), ("frames", frames), ("size", size)):
+        if value < 1:
+            raise ValueError(f"--{option} must be at least 1, got {value}.")
+    found = count(backbone, num_classes=classes, frames=frames, size=size)
+    rows = (
+        ("parameters", found.flat_parameters, found.grown_parameters, 1e6, "M"),
+        ("multiply-adds", found.flat_multiply_adds, found.grown_multiply_adds, 1e9, "G"),
+    )
+    say(out, f"{backbone}, {classes} classes, a clip of {frames}×{size}²")
+    for what, flat, grown, unit, letter in rows:
+        say(
+            out,
+            f"{what}: {flat / unit:.2f} {letter} in 2D, frame by frame; "
+            f"{grown / unit:.2f} {letter} inflated ({grown / flat:.2f} times)",
+        )
+
+
+@explain.command
+def training_time(
+    model: str,
+    /,
+    *,
+    videos: int,
+    epochs: float,
+    clips: int = 1,
+    rate: float | None = None,
+    days: float | None = None,
+    device: str | None = None,
+) -> None:
+    """Estimate how long training a model takes, or what a training that is known implies.
+
+    Args:
+        model: a name in the table of models.
+        videos: in the training set.
+        epochs: over the training set.
+        clips: of each video in an epoch.
+        rate: of the machine, in G multiply-adds a second; measured on this one, unless given.
+        days: what a training took: the rate that it must have had is told instead.
+        device: cpu or cuda, where to measure; the GPU if there is one.
+    """
+    from praxino.devices import choose_device
+    from praxino.explain.training_time import measured_rate, training_work
+    from praxino.models import MODELS
+
+    if model not in MODELS:
+        raise ValueError(f"There is no model named {model!r}.{did_you_mean(model, MODELS)}")
+    if days is not None and rate is not None:
+        raise ValueError("--days asks for the rate that --rate says. Give one of them.")
+    work = training_work(model, videos=videos, epochs=epochs, clips=clips)
+    say(
+        out,
+        f"{model}: {work.clip_multiply_adds / 1e9:.4g} G multiply-adds a clip × 3 (forward, and "
+        f"twice as much backward) × {videos:,} videos × {clips} × {epochs:g} epochs = "
+        f"{work.multiply_adds:.3g}",
+    )
+    if days is not None:
+        implied = work.rate(days) / 1e9
+        say(out, f"In {days:g} days: {implied:,.4g} G a second, if nothing waited for videos.")
+        return
+    where = choose_device(device)
+    said = (
+        "as given" if rate is not None else f"measured on {where}, on a convolution that suits it"
+    )
+    found = measured_rate(where) if rate is None else rate * 1e9
+    time = work.days(found)
+    readable = f"{time:.3g} days" if time >= 2 else f"{time * 24:.3g} hours"
+    say(out, f"At {found / 1e9:,.4g} G a second ({said}): {readable}, if nothing waits for videos.")
+
+
 # --- data ----------------------------------------------------------------------------------------
 
 
