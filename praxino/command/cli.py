@@ -38,6 +38,7 @@ from praxino.command.usage import (
     refuse_long_dashes,
     whole_numbers_only,
 )
+from praxino.computing import Engine, Precision
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, VideoError
 from praxino.ledger import Ledger
@@ -157,6 +158,8 @@ def predict(
     csv: Output | None = None,
     ledger: Path | None = None,
     device: str | None = None,
+    precision: Precision = "auto",
+    engine: Engine = "torch",
     backend: Backend = "pyav",
     untrusted: Untrusted = False,
     window: Window | None = None,
@@ -176,6 +179,8 @@ def predict(
         csv: write video, label and score; - is standard output.
         ledger: write one line per video: ok, partial, failed or skipped.
         device: cpu or cuda; the GPU if there is one.
+        precision: of the model's numbers; auto is bf16 where the processor has units for it.
+        engine: what computes the model; compile and openvino prepare it first, once.
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
         window: of volumes: centre and width of what is shown, in Hounsfield units of CT.
@@ -212,6 +217,8 @@ def predict(
                     clips=10 if clips is None else clips,
                     every_seconds=every,
                     device=device,
+                    precision=precision,
+                    engine=engine,
                     backend=backend,
                     untrusted=untrusted,
                     window=window,
@@ -535,6 +542,8 @@ def evaluate(
     output: Path | None = None,
     workers: int | None = None,
     device: str | None = None,
+    precision: Precision = "auto",
+    engine: Engine = "torch",
     backend: Backend = "pyav",
     untrusted: Untrusted = False,
     window: Window | None = None,
@@ -552,6 +561,8 @@ def evaluate(
         output: where to write predictions, confusion matrix and report; the run folder.
         workers: loader processes.
         device: cpu or cuda; the GPU if there is one.
+        precision: of the model's numbers; auto is bf16 where the processor has units for it.
+        engine: what computes the model; compile and openvino prepare it first, once.
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
         window: of volumes: centre and width of what is shown, in Hounsfield units of CT.
@@ -581,6 +592,8 @@ def evaluate(
             crops=crops,
             workers=workers,
             device=device,
+            precision=precision,
+            engine=engine,
             backend=backend,
             untrusted=untrusted,
             window=window,
