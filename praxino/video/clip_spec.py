@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-CHANNELS = {"rgb": 3, "flow": 2, "rgb_difference": 3, "warped_flow": 2}
+CHANNELS = {"rgb": 3, "flow": 2, "rgb_difference": 3, "warped_flow": 2, "grey": 1}
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)

@@ -77,7 +77,7 @@ def train_transform(
         augmentation.saturation,
         augmentation.hue,
     )
-    return _normalise_in_place(clip, spec.mean, spec.std)
+    return _as_input(clip, spec)
 
 
 def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Tensor:  # noqa: PT028
@@ -102,7 +102,7 @@ def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Ten
                 f"A clip that is stretched has one view, the whole picture; got crops={crops}."
             )
         views = stretch(_as_clip(frames), spec.size)[None]
-        return _normalise_in_place(_to_float(views), spec.mean, spec.std)
+        return _as_input(_to_float(views), spec)
     clip = resize_short(_as_clip(frames), spec.resize_short)
     if crops == 1:
         views = centre_crop(clip, spec.size)[None]
@@ -112,7 +112,7 @@ def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Ten
         views = ten_crops(clip, spec.size)
     else:
         raise ValueError(f"A clip has 1, 3 or 10 crops, got crops={crops}.")
-    return _normalise_in_place(_to_float(views), spec.mean, spec.std)
+    return _as_input(_to_float(views), spec)
 
 
 # --- Layout and range ---
@@ -154,6 +154,19 @@ def to_tchw(clip: Tensor) -> Tensor:
 def from_tchw(frames: Tensor) -> Tensor:
     """`(T, C, H, W)` to `(C, T, H, W)`; a view."""
     return frames.transpose(0, 1)
+
+
+def to_grey(clip: Tensor) -> Tensor:
+    """The brightness of colours, for models that take one channel (`inputs=("grey",)`).
+
+    Args:
+        clip: (..., 3, T, H, W) float. Three equal channels, as volumes have, stay what they are.
+
+    Returns:
+        (..., 1, T, H, W), by ITU-R 601.
+    """
+    red, green, blue = clip.split(1, dim=-4)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def normalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -510,6 +523,13 @@ def _as_clip(frames: NDArray[np.uint8]) -> Tensor:
 
 def _to_float(clip: Tensor) -> Tensor:
     return clip.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _as_input(clip: Tensor, spec: ClipSpec) -> Tensor:
+    """A float clip in colour as the model wants it."""
+    if spec.inputs == ("grey",):
+        clip = to_grey(clip)
+    return _normalise_in_place(clip, spec.mean, spec.std)
 
 
 def _normalise_in_place(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -56,7 +56,8 @@ def test_inputs_are_known_streams():
     message = "Unknown input 'depth'; the inputs are rgb, flow, rgb_difference, warped_flow"
     with pytest.raises(ValueError, match=message):
         ClipSpec(16, inputs=("rgb", "depth"))
-    assert CHANNELS == {"rgb": 3, "flow": 2, "rgb_difference": 3, "warped_flow": 2}
+    widths = {"rgb": 3, "flow": 2, "rgb_difference": 3, "warped_flow": 2, "grey": 1}
+    assert CHANNELS == widths
 
 
 def test_cannot_be_changed_by_accident_and_can_be_compared():
