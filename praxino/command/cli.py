@@ -974,6 +974,20 @@ def training_time(
     say(out, f"At {found / 1e9:,.4g} G a second ({said}): {readable}, if nothing waits for videos.")
 
 
+@explain.command
+def charts(folder: Path, /) -> None:
+    """Draw the published accuracies: fusion on Sports-1M, and all architectures on Kinetics-400.
+
+    Args:
+        folder: for sports1m.png, kinetics400.png and architectures.png.
+    """
+    from praxino.explain.charts import draw_charts
+
+    check_writable(folder / "chart.png")
+    for path in draw_charts(folder):
+        say(out, f"Wrote {path}")
+
+
 # --- data ----------------------------------------------------------------------------------------
 
 

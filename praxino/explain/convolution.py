@@ -2,7 +2,7 @@
 
 Both see several frames. The 2D one has weights for every frame of the clip, slides over x and y,
 and leaves one map: the same motion a frame later meets other weights. The 3D one has weights for a
-few frames, slides over t as well, and leaves a clip: what it says of a motion moves with the motion.
+few frames, slides over t as well, and leaves a clip: what it says of a motion moves along with it.
 """
 
 from collections.abc import Iterator
