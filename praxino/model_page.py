@@ -31,7 +31,8 @@ All {count} models of the table, by family. This page is made from the table
 * **Reads**: the toolkits whose checkpoints `praxino convert` and `create_model(name, weights=FILE)`
   turn into ours.
 * **Weights**: names that `create_model(name, weights=...)` downloads. The accuracy is what their
-  authors state, by the protocol beside it; licences are the authors' too.
+  authors state, by the protocol beside it; licences are the authors' too. Options beside it are
+  those of a network that these weights need; `create_model` takes them by itself.
 """
 
 
@@ -69,12 +70,13 @@ def _family(family: str) -> Iterator[str]:
 
 def _weights(name: str) -> Iterator[str]:
     for key, weights in published_weights(name).items():
+        options = [f"`{option}={value!r}`" for option, value in weights.options.items()]
         cells = (
             f"`{name}`",
             f"[{key}]({weights.url})",
             weights.trained_on,
             accuracy(weights) or "-",
-            weights.protocol or "-",
+            "; ".join([weights.protocol or "-", *options]),
             weights.licence,
         )
         yield f"| {' | '.join(cells)} |"

@@ -37,7 +37,7 @@ from praxino.did_you_mean import did_you_mean
 from praxino.errors import Stopped, VideoError
 from praxino.evaluate import evaluate, score_videos, summarise
 from praxino.ledger import Ledger
-from praxino.models import create_model, published_weights
+from praxino.models import create_model, options_with, published_weights
 from praxino.recipe import ClipConfig, TrainConfig
 from praxino.report import write_report
 from praxino.runs import resuming, training_state
@@ -137,9 +137,7 @@ def _train(
             f"Training on {accelerator.num_processes} processes is not built yet. Start one, "
             f"without torchrun."
         )
-    weights = config.model.weights
-    if weights == "auto":
-        weights = next(iter(published_weights(config.model.name, **config.model.options)), None)
+    weights = _weights(config)
     model = create_model(
         config.model.name,
         num_classes=len(everything.classes),
@@ -371,6 +369,15 @@ def _precision(asked: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
 
 
+def _weights(config: TrainConfig) -> str | None:
+    """Where the model starts from, as `create_model` takes it."""
+    if config.model.weights != "auto":
+        return config.model.weights
+    published = published_weights(config.model.name, **config.model.options)
+    # Not those that only a person can download: nobody asked for them by name.
+    return next((name for name, row in published.items() if row.by_hand is None), None)
+
+
 def _clip_spec(spec: Any, changes: ClipConfig) -> ClipSpec:
     """The model's clip specification with the recipe's changes; a new spacing replaces the old."""
     given = {name: value for name, value in vars(changes).items() if value is not None}
@@ -544,7 +551,9 @@ def _card(
         "span_seconds": progress.span_seconds / progress.spans if progress.spans else None,
         "praxino": __version__,
     }
-    return Card(config.model.name, dict(config.model.options), classes, spec, notes)
+    name = config.model.name
+    options = options_with(name, _weights(config), **config.model.options)
+    return Card(name, options, classes, spec, notes)
 
 
 def _write_history(run: Path, history: tuple[Epoch, ...]) -> None:

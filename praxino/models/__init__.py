@@ -11,7 +11,7 @@ import functools
 import inspect
 import logging
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ def create_model(
             weights have another number, `head` starts anew and the log says so.
         weights: a published set by name (downloaded once), a file (`.safetensors`, or another
             toolkit's checkpoint in one of the model's layouts), or None: random weights.
-        **options: keyword arguments of the model's builder.
+        **options: keyword arguments of the model's builder; those that are not given are as the
+            published weights need them.
 
     Raises:
         ValueError: no model or no weights of that name, weights that do not fit, or an option that
@@ -120,6 +121,9 @@ def create_model(
             raise ValueError(
                 f"{name} has no weights {str(weights)!r}, and there is no such file.{hint}"
             )
+    asked = {*options, "resize_short"} if "size" in options else {*options}
+    if weights is not None and source is not None:
+        options = {**source.options, **options}
     classes = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model = row.build(**classes, **options)
@@ -134,8 +138,21 @@ def create_model(
         said = ", ".join(f"{key}={value!r}" for key, value in (classes | options).items())
         raise ValueError(f"{name} cannot be built with {said}: {reason}") from None
     if weights is not None:
-        load_weights(model, name, source or Path(weights), keep_head=num_classes is None)
+        keep_head = num_classes is None
+        load_weights(model, name, source or Path(weights), keep_head=keep_head, asked=asked)
     return model
+
+
+def options_with(name: str, weights: str | Path | None, **options: Any) -> dict[str, Any]:
+    """All options that `create_model` builds a model with: those given, and those of the weights.
+
+    Args:
+        name: one of `list_models()`.
+        weights: as `create_model` takes them.
+        **options: as given to `create_model`.
+    """
+    source = published_weights(name, **options).get(str(weights))
+    return {**({} if source is None else source.options), **options}
 
 
 def load_weights(
@@ -145,6 +162,7 @@ def load_weights(
     *,
     keep_head: bool = False,
     layout: str | None = None,
+    asked: Collection[str] = (),
 ) -> str | None:
     """Load published weights or a file into a model, strictly; after an error it is unchanged.
 
@@ -155,6 +173,7 @@ def load_weights(
         keep_head: whether the model gets the weights' classes; otherwise it keeps its own number
             of classes, and where that differs, its own new head.
         layout: whose names a file has; None: those under which it comes nearest to fitting.
+        asked: settings of the model's `clip_spec` that stay, whatever published weights say.
 
     Returns:
         The layout that was read; None: our own names.
@@ -179,9 +198,12 @@ def load_weights(
         if isinstance(source, Weights) and source.sha256_prefix is None:
             forget(source)  # that it does not fit may well be the file's fault
         raise
-    if isinstance(source, Weights) and source.mean is not None and source.std is not None:
+    if isinstance(source, Weights):
+        said = {"mean": source.mean, "std": source.std}
+        changes = {key: value for key, value in said.items() if value is not None}
+        changes |= {key: value for key, value in source.clip.items() if key not in asked}
         spec: Any = model.clip_spec
-        model.clip_spec = dataclasses.replace(spec, mean=source.mean, std=source.std)
+        model.clip_spec = dataclasses.replace(spec, **changes)
     return layout
 
 

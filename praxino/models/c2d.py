@@ -106,6 +106,7 @@ def _c2d(
 
 
 _OF_224 = "video level, 10 clips x 3 crops of 224 from a short side of 224"
+_SIZE_224 = {"size": 224, "resize_short": 224}
 
 WEIGHTS_R50 = {
     "kinetics400": pytorchvideo_weights(
@@ -120,6 +121,7 @@ WEIGHTS_NOPOOL_R50 = {
         {"top1": 73.16, "top5": 90.88},
         trained_on="ImageNet, then Kinetics-400",
         protocol=_OF_224,
+        clip=_SIZE_224,
     ),
 }
 WEIGHTS_NOPOOL_R101 = {
@@ -129,6 +131,7 @@ WEIGHTS_NOPOOL_R101 = {
         {"top1": 74.57, "top5": 91.60},
         trained_on="ImageNet, then Kinetics-400",
         protocol=_OF_224,
+        clip=_SIZE_224,
     ),
 }
 WEIGHTS_MMACTION2_R50 = {

@@ -305,6 +305,7 @@ def _mmaction2(
         accuracy={"top1": top1, "top5": top5},
         protocol="video level, 10 clips of 32 frames, stride 2, 3 crops of 256",
         layout="mmaction2",
+        clip={"size": 256, "resize_short": 256},
         mean=IMAGENET_MEAN if imagenet_colours else None,
         std=IMAGENET_STD if imagenet_colours else None,
     )

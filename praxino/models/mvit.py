@@ -317,7 +317,9 @@ def mvit_v2_l(
         heads=2,
         drop_path=0.75,
     )
-    model.clip_spec = replace(model.clip_spec, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    model.clip_spec = replace(
+        model.clip_spec, resize_short=size, mean=IMAGENET_MEAN, std=IMAGENET_STD
+    )
     return model
 
 
@@ -340,6 +342,7 @@ def _weights(
     protocol: str = _FIVE_CLIPS,
     megabytes: float | None = None,
     sha256_prefix: str | None = None,
+    clip: Mapping[str, Any] | None = None,
 ) -> Weights:
     licence = "BSD-3-Clause" if layout == "torchvision" else "Apache-2.0"
     return Weights(
@@ -352,6 +355,8 @@ def _weights(
         accuracy={"top1": top1, "top5": top5},
         protocol=protocol.format(frames),
         layout=layout,
+        options={"pool_eps": 1e-5} if layout == "pytorchvideo" else {},
+        clip=clip or {},
     )
 
 
@@ -370,7 +375,7 @@ WEIGHTS_V1_B = {
     ),
 }
 WEIGHTS_V1_B_32X3 = {
-    "kinetics400_pytorchvideo": _weights(
+    "kinetics400": _weights(
         _PYTORCHVIDEO + "MVIT_B_32x3_f294077834.pyth", "pytorchvideo", 80.30, 94.69, "32"
     ),
 }
@@ -388,6 +393,7 @@ WEIGHTS_V1_B_24 = {
 }
 _SSV2 = "Kinetics-400, then Something-Something V2"
 _UNIFORM = "video level, 1 clip of {} frames spread over the video, 3 crops of 224"
+_SPREAD = {"frames_per_second": None, "resize_short": 224}
 WEIGHTS_V2_S = {
     "kinetics400": _weights(
         _TORCHVISION + "mvit_v2_s-ae3be167.pth",
@@ -414,7 +420,7 @@ WEIGHTS_V2_S = {
         "16",
         sha256_prefix="23284ff3",
     ),
-    "something_something_v2": _weights(
+    "something_v2": _weights(
         _MMACTION2 + "mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb/"
         "mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb_20230201-4065c1b9.pth",
         "mmaction2",
@@ -423,6 +429,7 @@ WEIGHTS_V2_S = {
         "16",
         sha256_prefix="4065c1b9",
         protocol=_UNIFORM,
+        clip=_SPREAD,
         trained_on=_SSV2,
         num_classes=174,
     ),
@@ -443,7 +450,7 @@ WEIGHTS_V2_B = {
         "32",
         sha256_prefix="f392cd2d",
     ),
-    "something_something_v2": _weights(
+    "something_v2": _weights(
         _MMACTION2 + "converted/mvit-base-p244_u32_sthv2-rgb_20221021-d5de5da6.pth",
         "mmaction2",
         70.8,
@@ -451,11 +458,13 @@ WEIGHTS_V2_B = {
         "32",
         sha256_prefix="d5de5da6",
         protocol=_UNIFORM,
+        clip=_SPREAD,
         trained_on=_SSV2,
         num_classes=174,
     ),
 }
 _LARGE = "video level, 5 clips of {} frames, 3 crops of 312"
+_GREY = {"mean": MEAN, "std": STD}  # MMAction2 normalises them all alike
 WEIGHTS_V2_L = {
     "kinetics400": _weights(
         _PYSLOWFAST + "mvitv2/pysf_video_models/MViTv2_L_40x3_k400_f306903192.pyth",
@@ -475,8 +484,9 @@ WEIGHTS_V2_L = {
         sha256_prefix="11fe1f97",
         trained_on="ImageNet-21k, then Kinetics-400",
         protocol=_LARGE,
+        clip=_GREY,
     ),
-    "something_something_v2": _weights(
+    "something_v2": _weights(
         _MMACTION2 + "converted/mvit-large-p244_u40_sthv2-rgb_20221021-61696e07.pth",
         "mmaction2",
         73.2,
@@ -484,6 +494,7 @@ WEIGHTS_V2_L = {
         "40",
         sha256_prefix="61696e07",
         protocol="video level, 1 clip of {} frames spread over the video, 3 crops of 312",
+        clip={"frames_per_second": None, **_GREY},
         trained_on=_SSV2,
         num_classes=174,
     ),

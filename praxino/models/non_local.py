@@ -25,7 +25,6 @@ from praxino.models.c2d import c2d_r50
 from praxino.models.i3d_resnet import i3d_r50, i3d_r50_32x2, i3d_r101
 from praxino.models.resnet_video import (
     LAYOUTS,
-    THIRTY_VIEWS,
     Options,
     VideoResNet,
     caffe2_weights,
@@ -357,14 +356,14 @@ WEIGHTS_I3D_32X2 = {
         "20220812-8e1f2148",
         {"top1": 74.80, "top5": 92.07},
         trained_on=_IMAGENET,
-        protocol=f"{THIRTY_VIEWS}; pairwise='dot_product'",
+        options={"pairwise": "dot_product"},
     ),
     "kinetics400_gaussian": mmaction2_weights(
         "i3d/i3d_imagenet-pretrained-r50-nl-gaussian_8xb8-32x2x1-100e_kinetics400-rgb",
         "20220812-0c5cbf5a",
         {"top1": 73.97, "top5": 91.33},
         trained_on=_IMAGENET,
-        protocol=f"{THIRTY_VIEWS}; pairwise='gaussian'",
+        options={"pairwise": "gaussian"},
     ),
 }
 WEIGHTS_SLOW_4X16 = {

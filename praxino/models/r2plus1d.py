@@ -420,6 +420,7 @@ WEIGHTS_34 = {
         accuracy={"top1": 69.76, "top5": 88.41},
         protocol="video level, 10 clips of 8 frames, stride 8, 3 crops of 256",
         layout="mmaction2",
+        clip={"size": 256, "resize_short": 256},
     )
 }
 
@@ -436,6 +437,7 @@ WEIGHTS_34_32X2 = {
         accuracy={"top1": 75.46, "top5": 92.28},
         protocol="video level, 10 clips of 32 frames, stride 2, 3 crops of 256",
         layout="mmaction2",
+        clip={"size": 256, "resize_short": 256},
     )
 }
 
@@ -470,6 +472,7 @@ def _ig65m(
         accuracy=accuracy,
         protocol="video level, measured on the Caffe2 weights before their conversion",
         layout="torchvision",
+        clip={"frames": 8} if file.startswith("clip8_") else {},
     )
 
 

@@ -13,7 +13,7 @@ than 224 pixels, see `AverageWindows`.
 import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
@@ -397,8 +397,7 @@ LAYOUTS = {
 }
 
 
-# How all three toolkits test on Kinetics. MMAction2's weights need window=None for these numbers to
-# be exact.
+# How all three toolkits test on Kinetics.
 THIRTY_VIEWS = "video level, 10 clips x 3 crops of 256 from a short side of 256"
 
 # Of some multiply-adds in PyTorchVideo's zoo: why they are not ours.
@@ -412,6 +411,7 @@ def pytorchvideo_weights(
     trained_on: str = "Kinetics-400",
     num_classes: int = 400,
     protocol: str = THIRTY_VIEWS,
+    clip: Mapping[str, Any] | None = None,
 ) -> Weights:
     """A row of PyTorchVideo's model zoo.
 
@@ -421,6 +421,7 @@ def pytorchvideo_weights(
         trained_on: the data sets.
         num_classes: K.
         protocol: of the accuracy.
+        clip: settings of `clip_spec` for which it holds.
     """
     return Weights(
         url=f"https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/{file}",
@@ -431,6 +432,7 @@ def pytorchvideo_weights(
         accuracy=accuracy,
         protocol=protocol,
         layout="pytorchvideo",
+        clip=clip or {},
     )
 
 
@@ -446,7 +448,7 @@ def caffe2_weights(file: str, accuracy: Mapping[str, float]) -> Weights:
         sha256_prefix=None,
         trained_on="Kinetics-400",
         num_classes=400,
-        licence="Apache-2.0 (SlowFast)",
+        licence="Apache-2.0 (PySlowFast)",
         accuracy=accuracy,
         protocol=f"{THIRTY_VIEWS}; probabilities averaged over windows too",
         layout="caffe2",
@@ -462,8 +464,10 @@ def mmaction2_weights(
     trained_on: str = "Kinetics-400",
     num_classes: int = 400,
     protocol: str = THIRTY_VIEWS,
+    options: Mapping[str, Any] | None = None,
+    clip: Mapping[str, Any] | None = None,
 ) -> Weights:
-    """A row of MMAction2's model zoo.
+    """A row of MMAction2's model zoo, whose networks average the whole of the last map.
 
     Args:
         folder: of the file there.
@@ -473,6 +477,8 @@ def mmaction2_weights(
         trained_on: the data sets.
         num_classes: K.
         protocol: of the accuracy.
+        options: of the builder, beside `window=None`.
+        clip: settings of `clip_spec` for which the accuracy holds.
     """
     file = f"{stem or folder.rpartition('/')[2]}_{stamp}.pth"
     return Weights(
@@ -486,4 +492,6 @@ def mmaction2_weights(
         layout="mmaction2",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        options={"window": None, **(options or {})},
+        clip=clip or {},
     )

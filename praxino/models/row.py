@@ -36,7 +36,7 @@ class ModelRow:
         year: of the paper.
         family: one of `FAMILIES`.
         inputs: the streams it takes, in the order of `forward`'s arguments.
-        weights: published weights by name.
+        weights: published weights by name; training starts from the first, unless told otherwise.
         backbone: the 2D network it stands on, unless its option `backbone` names another; that
             network's published ImageNet weights fit.
         layouts: functions that turn another toolkit's names into ours, by toolkit; the same for

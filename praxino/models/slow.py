@@ -85,13 +85,6 @@ def _slow(depth: int, num_classes: int, options: Options) -> VideoResNet:
 _IMAGENET = "ImageNet, then Kinetics-400"
 
 WEIGHTS_8X8 = {
-    "charades": pytorchvideo_weights(
-        "charades/SLOW_8x8_R50.pyth",
-        {"mAP": 34.72},
-        trained_on="Kinetics-400, then Charades",
-        num_classes=157,
-        protocol="video level, 10 clips x 3 crops of 256; a sigmoid for each class",
-    ),
     "kinetics400": pytorchvideo_weights(
         "kinetics/SLOW_8x8_R50.pyth", {"top1": 74.58, "top5": 91.63}
     ),
@@ -121,12 +114,20 @@ WEIGHTS_8X8 = {
         trained_on="ImageNet, then Kinetics-710",
         num_classes=710,
     ),
+    "charades": pytorchvideo_weights(
+        "charades/SLOW_8x8_R50.pyth",
+        {"mAP": 34.72},
+        trained_on="Kinetics-400, then Charades",
+        num_classes=157,
+        protocol="video level, 10 clips x 3 crops of 256; a sigmoid for each class",
+    ),
     "something_v2": pytorchvideo_weights(
         "ssv2/SLOW_8x8_R50.pyth",
         {"top1": 60.04, "top5": 85.19},
         trained_on="Kinetics-400, then Something-Something V2",
         num_classes=174,
-        protocol="video level, 1 clip over the whole video (stride_frames=None) x 3 crops of 256",
+        protocol="video level, 1 clip over the whole video x 3 crops of 256",
+        clip={"stride_frames": None},
     ),
 }
 WEIGHTS_4X16 = {

@@ -381,10 +381,12 @@ def _multigrid(
         sha256_prefix=None,
         trained_on=trained_on,
         num_classes=num_classes,
-        licence="Apache-2.0 (SlowFast)",
+        licence="Apache-2.0 (PySlowFast)",
         accuracy=accuracy,
         protocol=protocol,
         layout="pyslowfast",
+        # The builder of 16x8 spreads its frames over the whole video, as on Something-Something.
+        clip={"stride_frames": 2} if trained_on.endswith("Charades") else {},
     )
 
 
@@ -412,13 +414,6 @@ WEIGHTS_R50_16X8 = {
     ),
 }
 WEIGHTS_R50 = {
-    "charades": pytorchvideo_weights(
-        "charades/SLOWFAST_8x8_R50.pyth",
-        {"mAP": 37.24},
-        trained_on="Kinetics-400, then Charades",
-        num_classes=157,
-        protocol="video level, 10 clips x 3 crops of 256; a sigmoid for each class",
-    ),
     "kinetics400": pytorchvideo_weights(
         "kinetics/SLOWFAST_8x8_R50.pyth", {"top1": 76.94, "top5": 92.69}
     ),
@@ -437,12 +432,20 @@ WEIGHTS_R50 = {
         400,
         THIRTY_VIEWS,
     ),
+    "charades": pytorchvideo_weights(
+        "charades/SLOWFAST_8x8_R50.pyth",
+        {"mAP": 37.24},
+        trained_on="Kinetics-400, then Charades",
+        num_classes=157,
+        protocol="video level, 10 clips x 3 crops of 256; a sigmoid for each class",
+    ),
     "something_v2": pytorchvideo_weights(
         "ssv2/SLOWFAST_8x8_R50.pyth",
         {"top1": 61.68, "top5": 86.92},
         trained_on="Kinetics-400, then Something-Something V2",
         num_classes=174,
-        protocol="video level, 1 clip over the whole video (stride_frames=None) x 3 crops of 256",
+        protocol="video level, 1 clip over the whole video x 3 crops of 256",
+        clip={"stride_frames": None},
     ),
 }
 WEIGHTS_R50_4X16 = {

@@ -217,6 +217,7 @@ def _of_mmaction2(
         accuracy={"top1": top1, "top5": top5},
         protocol="video level, 4 clips of 32 frames with stride 2, 3 crops of 224",
         layout="mmaction2",
+        clip={"frames_per_second": None, "stride_frames": 2, "resize_short": 224},
     )
 
 

@@ -206,6 +206,7 @@ WEIGHTS_R50 = {
         accuracy={"top1": 76.25, "top5": 92.41},
         protocol="video level, 10 clips of 8 frames, every 8th, 3 crops of 256",
         layout="mmaction2",
+        clip={"stride_frames": 8, "size": 256, "resize_short": 256},
     ),
     "something_v1": Weights(
         url=(
@@ -213,26 +214,26 @@ WEIGHTS_R50 = {
             "tanet_r50_1x1x8_50e_sthv1_rgb_20210630-f4a48609.pth"
         ),
         sha256_prefix="f4a48609",
-        trained_on="Something-V1",
+        trained_on="Something-Something V1",
         num_classes=174,
         licence=_LICENCE,
         accuracy={"top1": 47.34, "top5": 75.72},
         protocol="video level, 8 frames over the whole span, 1 crop of 224",
         layout="mmaction2",
     ),
-    # For frames=16.
     "something_v1_16_frames": Weights(
         url=(
             f"{_ZOO_FOLDER}recognition/tanet/tanet_r50_1x1x16_50e_sthv1_rgb/"
             "tanet_r50_1x1x16_50e_sthv1_rgb_20211202-370c2128.pth"
         ),
         sha256_prefix="370c2128",
-        trained_on="Something-V1",
+        trained_on="Something-Something V1",
         num_classes=174,
         licence=_LICENCE,
         accuracy={"top1": 49.05, "top5": 77.90},
         protocol="video level, 16 frames over the whole span, 1 crop of 224",
         layout="mmaction2",
+        options={"frames": 16},
     ),
 }
 

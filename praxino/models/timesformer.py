@@ -10,7 +10,7 @@ Differs from transformers: there, a network with space attention returns one ans
 The blocks are those of transformers (`pip install 'praxino[models]'`).
 """
 
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from torch import Tensor, nn
 
@@ -90,7 +90,7 @@ class TimeSformer(nn.Module):
             frames,
             stride_frames=stride,
             size=size,
-            resize_short=round(size * 8 / 7),
+            resize_short=size,  # three crops along the longer side
             mean=MEAN,
             std=STD,
         )
@@ -170,6 +170,8 @@ _MMACTION2 = "https://download.openmmlab.com/mmaction/v1.0/recognition/timesform
 
 
 def _of_hub(repository: str, trained_on: str, num_classes: int) -> Weights:
+    # Something-Something is sampled over the whole video, Kinetics at the builder's stride.
+    clip: dict[str, Any] = {"stride_frames": None} if trained_on.endswith("V2") else {}
     return Weights(
         url=f"https://huggingface.co/facebook/{repository}/resolve/main/pytorch_model.bin",
         sha256_prefix=None,
@@ -177,6 +179,7 @@ def _of_hub(repository: str, trained_on: str, num_classes: int) -> Weights:
         num_classes=num_classes,
         licence=f"see huggingface.co/facebook/{repository}",
         layout="transformers",
+        clip=clip,
     )
 
 
@@ -199,9 +202,7 @@ def _of_mmaction2(kind: str, date_and_hash: str, top1: float, top5: float) -> We
 WEIGHTS_DIVIDED = {
     "kinetics400": _of_hub("timesformer-base-finetuned-k400", "Kinetics-400", 400),
     "kinetics600": _of_hub("timesformer-base-finetuned-k600", "Kinetics-600", 600),
-    "something_something_v2": _of_hub(
-        "timesformer-base-finetuned-ssv2", "Something-Something V2", 174
-    ),
+    "something_v2": _of_hub("timesformer-base-finetuned-ssv2", "Something-Something V2", 174),
     "kinetics400_mmaction2": _of_mmaction2("divST", "20220815-a4d0d01f", 77.69, 93.45),
 }
 WEIGHTS_JOINT = {
@@ -213,9 +214,7 @@ WEIGHTS_SPACE = {
 WEIGHTS_HR = {
     "kinetics400": _of_hub("timesformer-hr-finetuned-k400", "Kinetics-400", 400),
     "kinetics600": _of_hub("timesformer-hr-finetuned-k600", "Kinetics-600", 600),
-    "something_something_v2": _of_hub(
-        "timesformer-hr-finetuned-ssv2", "Something-Something V2", 174
-    ),
+    "something_v2": _of_hub("timesformer-hr-finetuned-ssv2", "Something-Something V2", 174),
 }
 
 

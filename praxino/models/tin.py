@@ -222,14 +222,14 @@ WEIGHTS_R50 = {
         "20220913-9b7804d6",
         38.68,
         68.55,
-        "Something-V1",
+        "Something-Something V1",
     ),
     "something_v2": _weights(
         "tin_imagenet-pretrained-r50_8xb6-1x1x8-40e_sthv2-rgb",
         "20220913-84f9b4b0",
         54.78,
         82.18,
-        "Something-V2",
+        "Something-Something V2",
     ),
 }
 

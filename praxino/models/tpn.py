@@ -290,6 +290,7 @@ def _weights(path: str, sha256_prefix: str, top1: float, top5: float) -> Weights
         accuracy={"top1": top1, "top5": top5},
         protocol="video level, 10 clips of 8 frames, every 8th, 3 crops of 256",
         layout="mmaction2",
+        clip={"size": 256, "resize_short": 256},
     )
 
 
@@ -317,12 +318,13 @@ WEIGHTS_TSM_R50 = {
             "tpn_tsm_r50_1x1x8_150e_sthv1_rgb_20211202-c28ed83f.pth"
         ),
         sha256_prefix="c28ed83f",
-        trained_on="Something-V1",
+        trained_on="Something-Something V1",
         num_classes=174,
         licence="Apache-2.0 (mmaction2)",
         accuracy={"top1": 51.50, "top5": 79.15},
         protocol="video level, frames over the whole span, 3 crops of 256",
         layout="mmaction2",
+        clip={"size": 256, "resize_short": 256},
     ),
 }
 

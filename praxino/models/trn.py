@@ -231,8 +231,8 @@ def _weights(data: str, end: str, trained_on: str, top1: float, top5: float) -> 
 
 
 WEIGHTS_R50 = {
-    "something_v1": _weights("sthv1", "20220815-e13db2e9", "Something-V1", 31.81, 60.47),
-    "something_v2": _weights("sthv2", "20220815-e01617db", "Something-V2", 48.54, 76.53),
+    "something_v1": _weights("sthv1", "20220815-e13db2e9", "Something-Something V1", 31.81, 60.47),
+    "something_v2": _weights("sthv2", "20220815-e01617db", "Something-Something V2", 48.54, 76.53),
 }
 
 PAPER = "Zhou et al., Temporal Relational Reasoning in Videos, ECCV 2018"

@@ -406,6 +406,7 @@ LAYOUTS = {
 
 _HAN_LAB = "https://hanlab18.mit.edu/projects/tsm/models/"
 _OPENMMLAB = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsm/"
+_256 = {"size": 256, "resize_short": 256}
 _DENSE = "video level, 10 clips of 8 frames, every 8th, 3 crops of 256"
 _SPREAD = "video level, {} frames over the whole span, 1 crop of 224"
 _SOMETHING = "video level, 2 clips of {} frames over the whole span, 3 crops of 256"
@@ -418,6 +419,11 @@ def _of_the_authors(
     trained_on: str = "Kinetics-400",
     num_classes: int = 400,
 ) -> Weights:
+    clip: dict[str, Any] = {"frames": 16} if "segment16" in file else {}
+    if protocol.endswith("256"):
+        clip |= _256
+    if protocol == _DENSE:
+        clip |= {"stride_frames": 8}
     return Weights(
         url=f"{_HAN_LAB}{file}.pth",
         sha256_prefix=None,
@@ -427,11 +433,19 @@ def _of_the_authors(
         accuracy={"top1": top1},
         protocol=protocol,
         layout="mit_han_lab",
+        clip=clip,
     )
 
 
 def _of_mmaction2(
-    config: str, end: str, top1: float, top5: float, trained_on: str, num_classes: int = 400
+    config: str,
+    end: str,
+    top1: float,
+    top5: float,
+    trained_on: str,
+    num_classes: int = 400,
+    *,
+    pairwise: str | None = None,
 ) -> Weights:
     return Weights(
         url=f"{_OPENMMLAB}{config}/{config}_{end}.pth",
@@ -442,6 +456,8 @@ def _of_mmaction2(
         accuracy={"top1": top1, "top5": top5},
         protocol="video level, frames over the whole span, 10 crops of 224",
         layout="mmaction2",
+        options={} if pairwise is None else {"pairwise": pairwise},
+        clip={"frames": 16} if "1x1x16" in config else {},
     )
 
 
@@ -467,31 +483,44 @@ WEIGHTS_R50 = {
         "Kinetics-400",
     ),
     "something_v1": _of_the_authors(
-        f"TSM_something_{_AUTHORS_R50}8_e45", 47.2, _SOMETHING.format(8), "Something-V1", 174
+        f"TSM_something_{_AUTHORS_R50}8_e45",
+        47.2,
+        _SOMETHING.format(8),
+        "Something-Something V1",
+        174,
     ),
     "something_v2": _of_the_authors(
-        f"TSM_somethingv2_{_AUTHORS_R50}8_e45", 61.2, _SOMETHING.format(8), "Something-V2", 174
+        f"TSM_somethingv2_{_AUTHORS_R50}8_e45",
+        61.2,
+        _SOMETHING.format(8),
+        "Something-Something V2",
+        174,
     ),
     "something_v2_16_frames": _of_the_authors(
-        f"TSM_somethingv2_{_AUTHORS_R50}16_e45", 63.1, _SOMETHING.format(16), "Something-V2", 174
+        f"TSM_somethingv2_{_AUTHORS_R50}16_e45",
+        63.1,
+        _SOMETHING.format(16),
+        "Something-Something V2",
+        174,
     ),
 }
-# For the `pairwise` that is named.
 WEIGHTS_NL_R50 = {
     "kinetics400_dense": _of_the_authors(
         f"TSM_kinetics_{_AUTHORS_R50}8_e100_dense_nl", 75.6, _DENSE
     ),
     **{
-        f"kinetics400_mmaction2_{kind.replace('-', '_')}": _of_mmaction2(
-            f"tsm_imagenet-pretrained-r50-nl-{kind}_8xb16-1x1x8-50e_kinetics400-rgb",
+        f"kinetics400_mmaction2_{pairwise}": _of_mmaction2(
+            f"tsm_imagenet-pretrained-r50-nl-{pairwise.replace('_', '-')}"
+            "_8xb16-1x1x8-50e_kinetics400-rgb",
             end,
             top1,
             top5,
             "Kinetics-400",
+            pairwise=pairwise,
         )
-        for kind, end, top1, top5 in (
-            ("dot-product", "20220831-108bfde5", 74.17, 90.95),
-            ("embedded-gaussian", "20220831-35eddb57", 74.45, 91.11),
+        for pairwise, end, top1, top5 in (
+            ("dot_product", "20220831-108bfde5", 74.17, 90.95),
+            ("embedded_gaussian", "20220831-35eddb57", 74.45, 91.11),
             ("gaussian", "20220831-7e54dacf", 73.37, 90.82),
         )
     },
@@ -501,14 +530,14 @@ WEIGHTS_R101 = {
         "TSM_something_RGB_resnet101_shift8_blockres_avg_segment8_e45",
         48.7,
         _SOMETHING.format(8),
-        "Something-V1",
+        "Something-Something V1",
         174,
     ),
     "something_v2": _of_the_authors(
         "TSM_somethingv2_RGB_resnet101_shift8_blockres_avg_segment8_e45",
         63.3,
         _SOMETHING.format(8),
-        "Something-V2",
+        "Something-Something V2",
         174,
     ),
     "something_v2_mmaction2": _of_mmaction2(
@@ -516,7 +545,7 @@ WEIGHTS_R101 = {
         "20221122-cb2cc64e",
         60.49,
         85.99,
-        "Something-V2",
+        "Something-Something V2",
         174,
     ),
 }
@@ -524,7 +553,7 @@ WEIGHTS_MOBILENET_V2 = {
     "kinetics400_dense": _of_the_authors(
         "TSM_kinetics_RGB_mobilenetv2_shift8_blockres_avg_segment8_e100_dense", 69.5, _DENSE
     ),
-    # For online=True: gestures, from the authors' demonstration.
+    # Gestures, from the authors' demonstration.
     "jester_online": Weights(
         url=f"{_HAN_LAB}mobilenetv2_jester_online.pth.tar",
         sha256_prefix=None,
@@ -532,6 +561,7 @@ WEIGHTS_MOBILENET_V2 = {
         num_classes=27,
         licence="MIT (temporal-shift-module)",
         layout="mit_han_lab",
+        options={"online": True},
     ),
 }
 

@@ -82,7 +82,7 @@ class VideoMae(nn.Module):
             frames,
             stride_frames=4,
             size=size,
-            resize_short=round(size * 8 / 7),
+            resize_short=size,  # three crops along the longer side
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
         )

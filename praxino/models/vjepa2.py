@@ -151,17 +151,18 @@ def _of_hub(repository: str, trained_on: str, num_classes: int) -> Weights:
         num_classes=num_classes,
         licence=f"see huggingface.co/facebook/{repository}",
         layout="transformers",
+        clip={"frames": 32} if "fpc32" in repository else {},
     )
 
 
 WEIGHTS_L = {
-    "something_something_v2": _of_hub(
+    "something_v2": _of_hub(
         "vjepa2-vitl-fpc16-256-ssv2", "Something-Something V2, on frozen features", 174
     ),
     "diving48": _of_hub("vjepa2-vitl-fpc32-256-diving48", "Diving48, on frozen features", 48),
 }
 WEIGHTS_G = {
-    "something_something_v2": _of_hub(
+    "something_v2": _of_hub(
         "vjepa2-vitg-fpc64-384-ssv2", "Something-Something V2, on frozen features", 174
     ),
     "diving48": _of_hub("vjepa2-vitg-fpc32-384-diving48", "Diving48, on frozen features", 48),

@@ -193,7 +193,7 @@ class X3dOptions(TypedDict, total=False):
     Attributes:
         frames: T of `clip_spec`; any T can be fed.
         size: H and W of `clip_spec`, in pixels: by default the crop that the released weights were
-            trained on. Their accuracies are for larger ones, as large as `resize_short`.
+            trained on. With released weights, the larger one that their accuracies are for.
         resize_short: the short side before cropping, in pixels.
         pool: what is averaged before the two last layers. "windows": every window as large as a
             training clip, one pixel apart, and after the layers these; "clip": the whole map. The
@@ -293,6 +293,7 @@ def _weights(
     protocol: str,
     licence: str,
     layout: str,
+    size: int | None = None,
     sha256_prefix: str | None = None,
 ) -> Weights:
     return Weights(
@@ -304,6 +305,8 @@ def _weights(
         accuracy={"top1": top1} if top5 is None else {"top1": top1, "top5": top5},
         protocol=protocol,
         layout=layout,
+        options={"pool": "clip"} if layout == "mmaction2" else {},  # ported, and pooled otherwise
+        clip={} if size is None else {"size": size, "resize_short": size},
     )
 
 
@@ -315,6 +318,7 @@ def _of_pytorchvideo(file: str, size: int, top1: float, top5: float) -> Weights:
         protocol=f"video level, 10 clips x 3 crops of {size}, the short side {size}",
         licence="Apache-2.0 (pytorchvideo)",
         layout="pytorchvideo",
+        size=size,
     )
 
 
@@ -336,17 +340,18 @@ def _of_pyslowfast(file: str, size: int, top1: float) -> Weights:
         protocol=f"video level, 10 clips x 3 crops of {size}, the short side {size}",
         licence="Apache-2.0 (PySlowFast)",
         layout="pyslowfast",
+        size=size,
     )
 
 
 def _of_mmaction2(file: str, size: int, top1: float) -> Weights:
-    # Ported from PySlowFast and measured again; the whole map is pooled: build with pool="clip".
     return _weights(
         _MMACTION2_ZOO + file,
         top1=top1,
         protocol=f"video level, 10 clips x 3 crops of {size}, the short side {size}",
         licence="Apache-2.0 (mmaction2)",
         layout="mmaction2",
+        size=size,
         sha256_prefix=file.rsplit("-", 1)[1].split(".")[0],
     )
 

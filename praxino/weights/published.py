@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from safetensors.torch import save_file
@@ -42,6 +42,10 @@ class Weights:
             whose index is the first file, and guards them with checksums.
         by_hand: the name of the file where no program can fetch it; `url` is then the page on
             which a person can.
+        options: of the model's builder, where the network of these weights is not the one it builds
+            by default; `create_model` takes them unless it is told others.
+        clip: settings of `clip_spec` for which the accuracy holds, where they differ from the
+            model's own: `stride_frames`, `size` and `resize_short`, ...; likewise.
     """
 
     url: str
@@ -57,6 +61,8 @@ class Weights:
     std: tuple[float, ...] | None = None
     more_urls: tuple[str, ...] = ()
     by_hand: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    clip: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import praxino.models as models
+from praxino.checked_json import checked
 from praxino.models import create_model, list_models, load_weights, options_of, published_weights
 
 
@@ -173,6 +174,45 @@ def test_published_normalisation_replaces_the_models_own(
     monkeypatch.setitem(models.MODELS["single_frame"].layouts, "torchvision", lambda s, m: s)
     load_weights(model, "single_frame", row)
     assert model.clip_spec.mean == (0.5, 0.5, 0.5)
+
+
+def test_published_weights_bring_their_options_and_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = dataclasses.replace(
+        published_weights("r3d_18")["kinetics400"],
+        num_classes=3,
+        layout="torchvision",
+        options={"frames": 4},
+        clip={"frames_per_second": None, "stride_frames": 3, "size": 64, "resize_short": 64},
+    )
+    table = dataclasses.replace(models.MODELS["small_2d"], weights={"short": row})
+    monkeypatch.setitem(models.MODELS, "small_2d", table)
+    monkeypatch.setattr(models, "fetch", lambda weights: tmp_path / "short.safetensors")
+    monkeypatch.setattr(models, "convert_state_dict", lambda state, **_: state)
+    save_file(create_model("small_2d", 3, frames=4).state_dict(), tmp_path / "short.safetensors")
+
+    def spec(**options: Any) -> tuple[object, ...]:
+        found: Any = create_model("small_2d", weights="short", **options).clip_spec
+        return found.frames, found.stride_frames, found.size, found.resize_short
+
+    assert spec() == (4, 3, 64, 64)
+    assert spec(frames=5)[:2] == (5, 3)  # what is asked for stays
+    assert spec(size=48)[2:] == (48, create_model("small_2d", size=48).clip_spec.resize_short)  # type: ignore[union-attr]
+    assert models.options_with("small_2d", "short", size=48) == {"frames": 4, "size": 48}
+    assert models.options_with("small_2d", None, size=48) == {"size": 48}
+
+
+def test_published_weights_ask_for_options_and_clips_that_exist() -> None:
+    for name, row in models.MODELS.items():
+        known = models.option_types(name)
+        for key, weights in row.weights.items():
+            for option, value in weights.options.items():
+                assert checked(known[option], value, name, option) == value
+            if weights.clip:
+                with torch.device("meta"):
+                    spec: Any = create_model(name, **weights.options).clip_spec
+                assert dataclasses.replace(spec, **weights.clip) != spec, (name, key)
 
 
 def test_an_unknown_layout_gets_a_hint() -> None:
