@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from types import ModuleType
@@ -82,7 +82,7 @@ def has_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         # A torch that cannot tell is an old one.
-        units = getattr(torch.cpu, "get_capabilities", dict)()
+        units: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(units.get("avx512_bf16") or units.get("amx_bf16"))
     return False
 
