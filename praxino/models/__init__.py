@@ -46,6 +46,7 @@ from praxino.models.r3d import *
 from praxino.models.r3d_jf import *
 from praxino.models.resnet3d import *
 from praxino.models.resnext3d import *
+from praxino.models.rev_mvit import *
 from praxino.models.row import Layout, ModelRow
 from praxino.models.s3d import *
 from praxino.models.single_frame import *

@@ -45,6 +45,8 @@ from praxino.models.resnet3d import MODELS as RESNET3D
 from praxino.models.resnet3d import PUBLISHED as RESNET3D_PUBLISHED
 from praxino.models.resnext3d import MODELS as RESNEXT3D
 from praxino.models.resnext3d import PUBLISHED as RESNEXT3D_PUBLISHED
+from praxino.models.rev_mvit import MODELS as REV_MVIT
+from praxino.models.rev_mvit import PUBLISHED as REV_MVIT_PUBLISHED
 from praxino.models.row import ModelRow, Published
 from praxino.models.s3d import MODELS as S3D
 from praxino.models.s3d import PUBLISHED as S3D_PUBLISHED
@@ -109,6 +111,7 @@ _PAPERS = (
     R3D_JF,
     RESNET3D,
     RESNEXT3D,
+    REV_MVIT,
     S3D,
     SINGLE_FRAME,
     SLOW,
@@ -154,6 +157,7 @@ PUBLISHED: tuple[Published, ...] = (
     *R3D_JF_PUBLISHED,
     *RESNET3D_PUBLISHED,
     *RESNEXT3D_PUBLISHED,
+    *REV_MVIT_PUBLISHED,
     *S3D_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *SLOW_PUBLISHED,

@@ -118,6 +118,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "resnext3d_101": (HARA | {"widen": 0.25}, (1, 1, 1)),
     "resnext3d_152": (HARA | {"widen": 0.25}, (1, 1, 1)),
     "resnext3d_50": (HARA | {"widen": 0.25}, (1, 1, 1)),
+    "rev_mvit_b": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
     "s3d": ({"frames": 8, "size": 32}, (5, 17, 17)),
     "s3d_g": ({"frames": 8, "size": 32}, (5, 17, 17)),
     "single_frame": (ON_2D, (1, 1, 1)),
