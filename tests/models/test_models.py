@@ -203,6 +203,7 @@ def test_published_weights_bring_their_options_and_clip(
     assert models.options_with("small_2d", None, size=48) == {"size": 48}
 
 
+@pytest.mark.slow
 def test_published_weights_ask_for_options_and_clips_that_exist() -> None:
     for name, row in models.MODELS.items():
         known = models.option_types(name)
