@@ -1,12 +1,14 @@
 """Size and cost of every model of the table, kept in a file so that listing them takes no time.
 
-`python -m praxino.model_facts` measures all of them and writes the file; a test compares it with
-each model.
+`python -m praxino.model_facts` measures all of them and writes the file, `python -m
+praxino.model_facts x3d_s x3d_m` these only; a test compares it with each model.
 """
 
 import dataclasses
 import functools
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,16 +68,18 @@ def measure(name: str) -> ModelFacts:
     return ModelFacts(spec.frames, spec.size, count_parameters(model), multiply_adds(model))
 
 
-def main() -> None:
-    """Measure all models and write the file."""
+def main(names: Sequence[str] = ()) -> None:
+    """Measure models and write the file.
+
+    Args:
+        names: of models; none: all. What the file says of the others stays.
+    """
     from praxino.models import list_models
 
-    lines = (
-        f"  {json.dumps(name)}: {json.dumps(dataclasses.asdict(measure(name)))}"
-        for name in list_models()
-    )
+    facts = _stored() | {name: dataclasses.asdict(measure(name)) for name in names or list_models()}
+    lines = (f"  {json.dumps(name)}: {json.dumps(facts[name])}" for name in list_models())
     write_text(FILE, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
