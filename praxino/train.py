@@ -315,6 +315,7 @@ def _train(
             clips=1,
             crops=1,
             workers=workers,
+            precision="fp32",  # as every epoch was validated
             stall_seconds=config.data.stall_seconds,
             **vars(decoding),
         )
