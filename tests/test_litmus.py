@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from praxino.litmus import (
     small_model,
     to_clips,
 )
-from praxino.models import create_model
+from praxino.models import create_model, list_models
 from praxino.video.clip_spec import ClipSpec
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+EVERY: dict[str, Any] = runpy.run_path(str(BENCHMARKS / "litmus.py"))
 SPEC = ClipSpec(4, size=2, resize_short=2, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
 
 
@@ -83,6 +86,20 @@ def test_layers_that_start_at_zero_do_not_count_as_blind() -> None:
     assert not is_order_blind(Ramp())
 
 
+def test_answers_that_hardly_depend_on_the_clip_are_not_blind_for_that() -> None:
+    class Quiet(nn.Module):
+        """The last frame, a millionth of the answer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.clip_spec = SPEC
+
+        def forward(self, clip: torch.Tensor) -> torch.Tensor:
+            return 1 + 1e-6 * clip[:, :, -1].mean((2, 3))  # (B, 3)
+
+    assert not is_order_blind(Quiet())
+
+
 def result(order: float, *, blind: bool) -> LitmusResult:
     answers = {
         "appearance": Answer(40, 48, 0.125),
@@ -137,6 +154,71 @@ def test_other_inputs_than_rgb_are_refused() -> None:
         litmus("mine", build, nothing)
     with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
         litmus("mine", build, nothing, epochs=0)
+
+
+def test_every_model_stands_under_one_line() -> None:
+    names = [name for line in EVERY["LINES"] for name in line.names()]
+    assert sorted(names) == list_models()
+    assert EVERY["line_of"]("i3d_flow").model == "i3d"
+
+
+def test_a_line_is_for_one_design() -> None:
+    """Of one class, or of one that is another's twin."""
+    for line in EVERY["LINES"]:
+        builders = [praxino.models.MODELS[name].build for name in line.names()]
+        found = {build.__annotations__["return"].__name__ for build in builders}
+        assert len(found) == 1 or line.model == "c3d_depth", line.model
+
+
+def test_thin_divides_channels_and_keeps_colours_classes_and_loudness() -> None:
+    torch.manual_seed(0)
+    model: Any = create_model("r3d_18", 5, frames=4, size=16)
+    EVERY["thin"](model.eval(), 8)
+    assert model.stem.conv.weight.shape == (8, 3, 3, 7, 7)
+    assert model.stage4[1].conv2.conv.weight.shape == (64, 64, 3, 3, 3)
+    assert model.stage4[1].conv2.norm.running_var.shape == (64,)
+    assert model.head.weight.shape == (5, 64)
+    # As kaiming_normal_ would have begun it at this width: a variance of 2 / fan.
+    deviation = model.stage4[1].conv2.conv.weight.std().item()
+    assert deviation == pytest.approx((2 / (64 * 27)) ** 0.5, rel=0.02)
+    assert model(torch.zeros(1, 3, 4, 16, 16)).shape == (1, 5)
+
+
+def test_thin_keeps_groups_and_what_it_is_told_to_keep() -> None:
+    layers = nn.Sequential(nn.Conv2d(24, 32, 1), nn.Conv2d(32, 32, 3, groups=32), nn.Linear(16, 16))
+    EVERY["thin"](layers, 4, whole="2")
+    assert layers[0].weight.shape == (8, 24, 1, 1)  # the first layer sees what it is fed
+    assert layers[1].weight.shape == (8, 1, 3, 3)
+    assert layers[1].groups == 8
+    assert layers[2].weight.shape == (16, 16)
+
+
+def test_a_line_whose_settings_have_changed_is_run_again(tmp_path: Path) -> None:
+    line = EVERY["line_of"]("small_3d")
+    done = dataclasses.asdict(result(80, blind=False)) | {"model": "small_3d"}
+    entries = [{"settings": line.settings() | {"lr": 7.0}, **done, "seconds": 1.0}]
+    file = tmp_path / "litmus.jsonl"
+    assert EVERY["read_results"](file) == {}
+    file.write_text(json.dumps(entries[0]) + "\n")
+    assert EVERY["read_results"](file) == {}
+    entries.append({"settings": line.settings(), **done})
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    found = EVERY["read_results"](file)
+    expected = dataclasses.replace(result(80, blind=False), model="small_3d")
+    assert found == {"small_3d": expected}
+    text = EVERY["page"](found, "A machine.")
+    assert "| small_3d | 16×64×64 | 1.00 M | 1 G | 12 | 60 | 0.83 | 0.50 | 0.80 |" in text
+    assert "Not run yet: small_2d, " in text
+    assert "| i3d | i3d_flow | channels ÷ 8 |" in text
+
+
+def test_the_page_is_of_the_results() -> None:
+    """The table; the rest of the page says what it says."""
+    found = EVERY["read_results"](BENCHMARKS / "litmus.jsonl")
+    lines = (BENCHMARKS / "litmus.md").read_text(encoding="utf-8").splitlines()
+    assert set(markdown_rows(list(found.values()))) <= set(lines)
+    for passed in found.values():
+        assert "leak" not in passed.verdict, passed
 
 
 @pytest.mark.slow
