@@ -76,8 +76,11 @@ def main(names: Sequence[str] = ()) -> None:
     """
     from praxino.models import list_models
 
-    facts = _stored() | {name: dataclasses.asdict(measure(name)) for name in names or list_models()}
-    lines = (f"  {json.dumps(name)}: {json.dumps(facts[name])}" for name in list_models())
+    lines = []
+    for name in list_models():
+        asked = name in names or not names
+        facts = dataclasses.asdict(measure(name) if asked else facts_of(name))
+        lines.append(f"  {json.dumps(name)}: {json.dumps(facts)}")
     write_text(FILE, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
