@@ -1016,6 +1016,30 @@ def pointlight(
     say(out, f"Wrote {manifest}")
 
 
+@data.command
+def volumes(
+    folder: Path,
+    /,
+    *,
+    task: Literal["nodule", "finding"] = "nodule",
+    volumes_per_class: int = 300,
+    seed: int = 0,
+) -> None:
+    """Render volumes, as of CT: spheres against cylinders, or a spot in a single slice.
+
+    Args:
+        folder: where the volumes (.npy) and manifest.csv go.
+        task: nodule (against vessel; only depth tells) or finding (against clear; a slice tells).
+        volumes_per_class: how many volumes of each class.
+        seed: the same seed gives the same volumes.
+    """
+    from praxino.datasets.synthetic_volumes import WINDOW, render_volumes
+
+    manifest = render_volumes(folder, task=task, volumes_per_class=volumes_per_class, seed=seed)
+    centre, width = WINDOW[task]
+    say(out, f"Wrote {manifest} (a window that shows them: {centre:g} {width:g})")
+
+
 @data.command(name="import")
 def import_(
     name: str,

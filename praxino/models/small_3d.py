@@ -7,6 +7,8 @@ Notable: `small_2d` is `small_3d` with kernels one frame deep, so what separates
 set is what motion adds to appearance.
 """
 
+from typing import Literal, get_args
+
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -17,6 +19,7 @@ from praxino.video.clip_spec import ClipSpec
 
 __all__ = ["small_2d", "small_3d"]
 
+Pool = Literal["average", "max"]
 WIDTHS = (16, 32, 64, 128)
 
 
@@ -77,8 +80,13 @@ class Small3d(nn.Module):
 class Small2d(nn.Module):
     """`Small3d` with kernels one frame deep: each frame is judged alone, then all are averaged."""
 
-    def __init__(self, num_classes: int, *, frames: int = 16, size: int = 64) -> None:
+    def __init__(
+        self, num_classes: int, *, pool: Pool = "average", frames: int = 16, size: int = 64
+    ) -> None:
         super().__init__()
+        if pool not in get_args(Pool):
+            raise ValueError(f"pool is one of {', '.join(get_args(Pool))}, not {pool!r}.")
+        self.of_frames = pool
         self.features = nn.Sequential(
             _stage(3, WIDTHS[0], (1, 5), (1, 2)),
             _stage(WIDTHS[0], WIDTHS[1], (1, 3), (1, 2)),
@@ -104,10 +112,14 @@ class Small2d(nn.Module):
             clip: `(B, 3, T, H, W)`, normalised as `self.clip_spec` says; any size.
 
         Returns:
-            `(B, K)` logits; their softmax is the average of the frames' probabilities.
+            `(B, K)` logits; their softmax is the average of the frames' probabilities, unless
+            each feature is that of the frame where it is largest.
         """
         pooled = self.pool(self.forward_features(clip))  # (B, 128, T, 1, 1)
         frames = rearrange(pooled, "b d t 1 1 -> b t d")
+        if self.of_frames == "max":
+            largest: Tensor = self.head(self.dropout(frames.amax(dim=1)))
+            return largest
         logits: Tensor = self.average(self.head(self.dropout(frames)))
         return logits
 
@@ -128,15 +140,19 @@ def small_3d(num_classes: int = 400, *, frames: int = 16, size: int = 64) -> Sma
     return Small3d(num_classes, frames=frames, size=size)
 
 
-def small_2d(num_classes: int = 400, *, frames: int = 16, size: int = 64) -> Small2d:
+def small_2d(
+    num_classes: int = 400, *, pool: Pool = "average", frames: int = 16, size: int = 64
+) -> Small2d:
     """The single-frame sibling of `small_3d`.
 
     Args:
         num_classes: K.
+        pool: `average` of the frames' probabilities; or `max` of their features, for what is to
+            be seen in one frame only.
         frames: T of `clip_spec`; any T can be fed.
         size: H and W of `clip_spec`, in pixels.
     """
-    return Small2d(num_classes, frames=frames, size=size)
+    return Small2d(num_classes, pool=pool, frames=frames, size=size)
 
 
 PAPER = "after Ji et al., 3D CNNs for Human Action Recognition, TPAMI 2013"

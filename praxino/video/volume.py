@@ -28,7 +28,7 @@ import math
 import os
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,7 +141,8 @@ def read_volume(source: str | os.PathLike[str], window: Window | None = None) ->
     name, path = os.fspath(source), Path(source)
     try:
         if path.is_dir():
-            container, stored = "dicom", _read_dicom(name, path)
+            container = "dicom"
+            stored = _read_dicom(name, path, with_window=window is None)
         else:
             with io.BufferedReader(SizedFile(open_regular(name, path))) as file:
                 container = "npy" if path.name.lower().endswith(".npy") else "nifti"
@@ -446,7 +447,7 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _read_dicom(name: str, folder: Path) -> _Stored:
+def _read_dicom(name: str, folder: Path, *, with_window: bool) -> _Stored:
     try:
         import pydicom
     except ModuleNotFoundError:
@@ -475,7 +476,7 @@ def _read_dicom(name: str, folder: Path) -> _Stored:
         content = _dataset(name, one.path, pixels=True)
         pixels.append(_numbers(name, one, content))
         scale.append(_slope_and_intercept(name, one.path, content))
-        if index == middle:
+        if index == middle and with_window:
             window = _own_window(name, one.path, content)
     first = slices[0]
     return _Stored(
@@ -502,12 +503,12 @@ def _dataset(name: str, path: Path, *, pixels: bool = False) -> "Dataset":
     with warnings.catch_warnings():  # of values that the standard does not allow
         warnings.simplefilter("ignore")
         try:
-            with io.BufferedReader(SizedFile(open_regular(str(path), path))) as file:
-                syntax = str(read_file_meta_info(file).get("TransferSyntaxUID", ""))  # type: ignore[arg-type]
-                if syntax in _TRANSFER_SYNTAXES:
-                    file.seek(0)
-                    tags = None if pixels else list(_TAGS)
-                    return dcmread(file, stop_before_pixels=not pixels, specific_tags=tags)
+            syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+            if syntax in _TRANSFER_SYNTAXES:
+                with SizedFile(open_regular(str(path), path)) as file:
+                    content = io.BytesIO(file.read())
+                tags = None if pixels else list(_TAGS)
+                return dcmread(content, stop_before_pixels=not pixels, specific_tags=tags)
         except (VideoError, MemoryError):
             raise
         except Exception as error:  # pydicom fails in as many ways as files do
@@ -626,22 +627,26 @@ def _own_window(name: str, path: Path, content: "Dataset") -> tuple[float, float
     if centres is None or widths is None:
         return None
     try:
-        centre = float(centres[0] if isinstance(centres, list | tuple) else centres)
-        width = float(widths[0] if isinstance(widths, list | tuple) else widths)
+        centre, width = (
+            float(one[0] if isinstance(one, Sequence) else one) for one in (centres, widths)
+        )
         function = str(content.get("VOILUTFunction") or "LINEAR")
     except Exception as error:
         raise _unreadable(name, f"{path.name}'s window", error) from None
-    if function == "LINEAR":  # DICOM PS3.3, C.11.2.1.2.1: counts whole numbers from 0
-        centre, width = centre - 0.5, width - 1
-    if function not in ("LINEAR", "LINEAR_EXACT") or not (
-        math.isfinite(centre) and 0 <= width < math.inf
+    whole = function == "LINEAR"  # counts whole numbers: DICOM PS3.3, C.11.2.1.2.1
+    if not (
+        function in ("LINEAR", "LINEAR_EXACT")
+        and math.isfinite(centre)
+        and whole <= width < math.inf
     ):
         raise _other_kind(
             name,
-            f"{path.name} recommends the window {centres}, {widths} ({function}), which cannot be "
-            "followed",
+            f"{path.name} recommends the window {centre:g}, {width:g} ({function}), which cannot "
+            "be followed",
             "Give another one with --window.",
         )
+    if whole:
+        centre, width = centre - 0.5, width - 1
     return centre - width / 2, centre + width / 2
 
 
