@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
-from praxino.models.resnet3d import ClipOptions, hara_clip_spec
+from praxino.models.resnet3d import ClipOptions, hara_clip_spec, hara_weights
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import CHANNELS, ClipSpec
 from praxino.weights.fitting import State, rename
@@ -276,7 +276,9 @@ LAYOUTS = {"hara": from_hara, "mohsenfayyaz89": from_hara}
 
 PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"
 MODELS = {
-    build.__name__: ModelRow(build, PAPER, 2018, "3d", layouts=LAYOUTS)
+    build.__name__: ModelRow(
+        build, PAPER, 2018, "3d", weights=hara_weights(build.__name__), layouts=LAYOUTS
+    )
     for build in (densenet3d_121, densenet3d_169, densenet3d_201, densenet3d_264)
 }
 

@@ -14,7 +14,7 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
-from praxino.models.resnet3d import LAYOUTS, Options, ResNet3d, Triple, stages_of
+from praxino.models.resnet3d import LAYOUTS, Options, ResNet3d, Triple, hara_weights, stages_of
 from praxino.models.row import ModelRow, Published
 
 __all__ = [
@@ -175,7 +175,9 @@ def preact_resnet3d_200(
 
 PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"
 MODELS = {
-    build.__name__: ModelRow(build, PAPER, 2018, "3d", layouts=LAYOUTS)
+    build.__name__: ModelRow(
+        build, PAPER, 2018, "3d", weights=hara_weights(build.__name__), layouts=LAYOUTS
+    )
     for build in (
         preact_resnet3d_10,
         preact_resnet3d_18,

@@ -12,9 +12,8 @@ that the code was built for and lets clips of other sizes in; and gradients pass
 whose input the code detaches.
 
 The authors publish their checkpoints in folders of Google Drive, from which no program can fetch
-them: 2020's at https://drive.google.com/open?id=1xbYbZ7rpyjftI_KCk6YuL-XrfQDz7Yd4, 2018's at
-https://drive.google.com/drive/folders/1zvl89AgFAApbH0At-gMuZSeQB_LpNP-M. Once one is on disk, it
-loads into the model that `CHECKPOINTS` names, with the options that stand there:
+them; `create_model("resnet3d_50", weights="kinetics700")` says where one is and where to put it. A
+file on disk loads into the model that `CHECKPOINTS` names, with the options that stand there:
 
     praxino.create_model("resnet3d_50", weights="r3d50_K_200ep.pth")
 """
@@ -29,6 +28,7 @@ from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import CHANNELS, ClipSpec
 from praxino.weights.fitting import State, rename
+from praxino.weights.published import Weights
 
 __all__ = [
     "resnet3d_10",
@@ -427,6 +427,40 @@ CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
     "densenet-201-kinetics.pth": ("densenet3d_201", _2018),
 }
 
+_PAGES = {
+    2018: "https://drive.google.com/drive/folders/1zvl89AgFAApbH0At-gMuZSeQB_LpNP-M",
+    2020: "https://drive.google.com/open?id=1xbYbZ7rpyjftI_KCk6YuL-XrfQDz7Yd4",
+}
+_DATA = {"K": "Kinetics-700", "M": "Moments in Time", "S": "STAIR Actions"}
+_KEYS = {"K": "kinetics700", "M": "moments", "S": "stair"}
+
+
+def hara_weights(builder: str) -> dict[str, Weights]:
+    """The published files of one builder; all of them only a person can download.
+
+    Args:
+        builder: a name in `CHECKPOINTS`.
+    """
+    rows = {}
+    for file, (name, options) in CHECKPOINTS.items():
+        if name != builder:
+            continue
+        old = "normalisation" in options
+        letters = "" if old else file.split("_")[1]
+        key = "kinetics400" if old else "_".join(_KEYS[letter] for letter in letters)
+        rows[key + ("_64f" if "frames" in options else "")] = Weights(
+            url=_PAGES[2018 if old else 2020],
+            by_hand=file,
+            sha256_prefix=None,
+            trained_on="Kinetics-400" if old else " + ".join(_DATA[one] for one in letters),
+            num_classes=options["num_classes"],
+            licence="MIT (3D-ResNets-PyTorch)",
+            layout="hara",
+            options={name: value for name, value in options.items() if name != "num_classes"},
+        )
+    return rows
+
+
 _HARA_NAMES = (
     (r"^module\.", ""),  # files of 2018 are saved from a DataParallel
     (r"^(conv|bn)1(?=[._])", r"stem.\1"),
@@ -453,7 +487,9 @@ LAYOUTS = {"hara": from_hara}
 
 PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"
 MODELS = {
-    build.__name__: ModelRow(build, PAPER, 2018, "3d", layouts=LAYOUTS)
+    build.__name__: ModelRow(
+        build, PAPER, 2018, "3d", weights=hara_weights(build.__name__), layouts=LAYOUTS
+    )
     for build in (
         resnet3d_10,
         resnet3d_18,

@@ -12,10 +12,18 @@ be built; with that mended, its stem has the 128 channels of `widen_stem`.
 from functools import partial
 from typing import Unpack
 
-from praxino.models.resnet3d import LAYOUTS, Bottleneck, ConvNorm, Options, ResNet3d, stages_of
+from praxino.models.resnet3d import (
+    LAYOUTS,
+    Bottleneck,
+    ConvNorm,
+    Options,
+    ResNet3d,
+    hara_weights,
+    stages_of,
+)
 from praxino.models.row import ModelRow, Published
 
-__all__ = ["resnext3d_50", "resnext3d_101", "resnext3d_152"]
+__all__ = ["resnext3d_50", "resnext3d_101", "resnext3d_152", "resnext3d_200"]
 
 
 def _resnext3d(
@@ -83,10 +91,30 @@ def resnext3d_152(
     return _resnext3d(152, num_classes, widen, widen_stem, options)
 
 
+def resnext3d_200(
+    num_classes: int = 400,
+    *,
+    widen: float = 1,
+    widen_stem: bool = False,
+    **options: Unpack[Options],
+) -> ResNet3d:
+    """3D ResNeXt-200, which only the code of 2020 offers.
+
+    Args:
+        num_classes: K.
+        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
+        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
+        **options: as in `ResNet3d` and `hara_clip_spec`.
+    """
+    return _resnext3d(200, num_classes, widen, widen_stem, options)
+
+
 PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"
 MODELS = {
-    build.__name__: ModelRow(build, PAPER, 2018, "3d", layouts=LAYOUTS)
-    for build in (resnext3d_50, resnext3d_101, resnext3d_152)
+    build.__name__: ModelRow(
+        build, PAPER, 2018, "3d", weights=hara_weights(build.__name__), layouts=LAYOUTS
+    )
+    for build in (resnext3d_50, resnext3d_101, resnext3d_152, resnext3d_200)
 }
 
 PUBLISHED = (
