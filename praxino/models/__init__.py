@@ -63,6 +63,7 @@ from praxino.models.toy_columns import *
 from praxino.models.tpn import *
 from praxino.models.trn import *
 from praxino.models.tsm import *
+from praxino.models.uniformer import *
 from praxino.models.videomae import *
 from praxino.models.vivit import *
 from praxino.models.vjepa2 import *

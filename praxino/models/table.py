@@ -75,6 +75,8 @@ from praxino.models.trn import MODELS as TRN
 from praxino.models.trn import PUBLISHED as TRN_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
+from praxino.models.uniformer import MODELS as UNIFORMER
+from praxino.models.uniformer import PUBLISHED as UNIFORMER_PUBLISHED
 from praxino.models.videomae import MODELS as VIDEOMAE
 from praxino.models.videomae import PUBLISHED as VIDEOMAE_PUBLISHED
 from praxino.models.vivit import MODELS as VIVIT
@@ -126,6 +128,7 @@ _PAPERS = (
     TPN,
     TRN,
     TSM,
+    UNIFORMER,
     VIDEOMAE,
     VIVIT,
     VJEPA2,
@@ -171,6 +174,7 @@ PUBLISHED: tuple[Published, ...] = (
     *TPN_PUBLISHED,
     *TRN_PUBLISHED,
     *TSM_PUBLISHED,
+    *UNIFORMER_PUBLISHED,
     *VIDEOMAE_PUBLISHED,
     *VIVIT_PUBLISHED,
     *WIDE_RESNET3D_PUBLISHED,

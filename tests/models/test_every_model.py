@@ -179,6 +179,11 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "tsm_r18": (ON_2D, (1, 1, 1)),
     "tsm_r34": (ON_2D, (1, 1, 1)),
     "tsm_r50": (ON_2D, (1, 1, 1)),
+    "uniformer_b": ({"frames": 4, "size": 32, "width": 8}, (1, 32, 32)),
+    "uniformer_b",
+    "uniformer_b_32x4": ({"frames": 4, "size": 32, "width": 8}, (1, 32, 32)),
+    "uniformer_b_32x4",
+    "uniformer_s": ({"frames": 4, "size": 32, "width": 8}, (1, 32, 32)),
     "videomae_b": (VIT, (4, 32, 32)),
     "videomae_h": (VIT, (4, 32, 32)),
     "videomae_l": (VIT, (4, 32, 32)),
@@ -315,7 +320,17 @@ def says_what_is_wrong_with_a_clip(model: Any) -> None:
 
 
 # Their layer tables take more than a few seconds.
-LONG = {"mvit_v1_b_24", "mvit_v2_b", "mvit_v2_l", "swin3d_b", "swin3d_l", "swin3d_s", "vjepa2_g"}
+LONG = {
+    "mvit_v1_b_24",
+    "mvit_v2_b",
+    "mvit_v2_l",
+    "swin3d_b",
+    "swin3d_l",
+    "swin3d_s",
+    "uniformer_b",
+    "uniformer_b_32x4",
+    "vjepa2_g",
+}
 DEEP = ("_152", "_169", "_200", "_201", "_264")  # shallower models of the same class always run
 
 
