@@ -156,7 +156,7 @@ LINES = (
         "c2d_r50",
         ("c2d_r101",),
         options=WIDTH8,
-        note="no kernel spans time; the pool in time takes pairs of frames, which are the same ones backwards",
+        note="no kernel spans time; its pool joins the same pairs of frames backwards",
     ),
     Line("c2d_nopool_r50", ("c2d_nopool_r101",), options=WIDTH8, note="no kernel spans time"),
     Line("c2d_mmaction2_r50", ("c2d_mmaction2_*",), options=WIDTH8, note="no kernel spans time"),
@@ -196,6 +196,7 @@ LINES = (
     Line("vjepa2_l", ("vjepa2_*",), options=PROBED, epochs=6, lr=1e-3),
     Line("mvit_v1_b", ("mvit_v1_*",), options={"width": 16}, lr=1e-3),
     Line("mvit_v2_t", ("mvit_v2_*",), options={"width": 16}, lr=1e-3),
+    Line("uniformer_s", ("uniformer_*",), options={"width": 16}, lr=1e-3),
     Line("rev_mvit_b", ("rev_mvit_*",), options={"width": 16}, lr=1e-3),
     Line("swin3d_t", ("swin3d_*",), options={"width": 12}, epochs=3, lr=1e-3),
 )
