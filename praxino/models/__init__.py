@@ -262,7 +262,7 @@ def convert_state_dict(state: Mapping[str, Any], *, source: str, model: nn.Modul
         )
     try:
         return layouts[source](unwrapped(state), model)
-    except (KeyError, IndexError, TypeError, RuntimeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         # It lacks names, or has shapes, that this conversion counts on.
         reason = shortened(str(error).partition("\n")[0])
         raise ValueError(

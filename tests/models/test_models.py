@@ -223,6 +223,19 @@ def test_an_unknown_layout_gets_a_hint() -> None:
         models.convert_state_dict({}, source="torchvison", model=create_model("r3d_18"))
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"), [({}, "zip"), ({"blocks.first.weight": torch.zeros(1)}, "'first'")]
+)
+def test_weights_in_another_layout_are_refused(state: Any, reason: str) -> None:
+    with torch.device("meta"):
+        model = create_model("c2d_r50")
+    with pytest.raises(
+        ValueError,
+        match=rf"^These are no weights of VideoResNet as pytorchvideo names them: .*{reason}",
+    ):
+        models.convert_state_dict(state, source="pytorchvideo", model=model)
+
+
 def test_only_our_models_know_other_toolkits_names() -> None:
     with pytest.raises(ValueError, match=r"Linear is no model of praxino\.models"):
         models.convert_state_dict({}, source="torchvision", model=torch.nn.Linear(1, 1))
