@@ -24,8 +24,8 @@ def test_an_mp4_has_every_frame(tmp_path):
 
 
 def test_what_cannot_be_written(tmp_path):
-    with pytest.raises(ValueError, match="as 'a.webm': use .gif or .mp4"):
+    with pytest.raises(ValueError, match=r"as 'a\.webm': use \.gif or \.mp4"):
         write_animation(tmp_path / "a.webm", FRAMES, 5)
-    with pytest.raises(ValueError, match="a.gif: there is no frame to write"):
+    with pytest.raises(ValueError, match=r"a\.gif: there is no frame to write"):
         write_animation(tmp_path / "a.gif", [], 5)
     assert not list(tmp_path.iterdir())

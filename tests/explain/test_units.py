@@ -59,6 +59,7 @@ def test_from_the_command_line(trained_run, two_actions, tmp_path, capsys):
     assert names == ["features.1.0-0003.png", "features.1.0-0005.png"]
 
 
+@pytest.mark.slow
 def test_a_model_without_relus_is_said_to_have_none(two_actions, tmp_path, capsys):
     video = str(two_actions / "darker" / "0.mp4")
     line = ["explain", "units", "single_frame_mobilenet_v2", video, "--layer", "backbone.features"]
