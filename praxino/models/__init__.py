@@ -76,6 +76,9 @@ from praxino.weights.reading import holds_weights, read_state
 
 log = logging.getLogger("praxino")
 
+# Who asks for one of these settings of `clip_spec` decides about the other one too.
+_GO_TOGETHER = {"size": "resize_short", "stride_frames": "frames_per_second"}
+
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of models that match a shell pattern such as `single_frame*`, sorted."""
@@ -123,7 +126,7 @@ def create_model(
             raise ValueError(
                 f"{name} has no weights {str(weights)!r}, and there is no such file.{hint}"
             )
-    asked = {*options, "resize_short"} if "size" in options else {*options}
+    asked = {*options, *(_GO_TOGETHER[option] for option in options if option in _GO_TOGETHER)}
     if weights is not None and source is not None:
         options = {**source.options, **options}
     classes = {} if num_classes is None else {"num_classes": num_classes}

@@ -379,8 +379,9 @@ WEIGHTS_R101 = {
         num_classes=400,
         licence="Apache-2.0 (pytorchvideo)",
         accuracy={"top1": 77.0, "top5": 92.9},
-        protocol="video level, 10 clips of 32 frames, stride 2, 3 crops of 256",
+        protocol="video level, 10 clips of 32 frames at 15 per second, 3 crops of 256",
         layout="pytorchvideo",
+        clip={"stride_frames": None, "frames_per_second": 15.0},
     )
 }
 

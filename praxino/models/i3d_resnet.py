@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Unpack
 
 from praxino.models.resnet_video import (
+    EVERY_8TH,
     LAYOUTS,
     ONE_PERCENT_MORE,
     Options,
@@ -99,9 +100,11 @@ _IMAGENET = "ImageNet, then Kinetics-400"
 
 WEIGHTS_R50 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/I3D_8x8_R50.pyth", {"top1": 73.27, "top5": 90.70}
+        "kinetics/I3D_8x8_R50.pyth", {"top1": 73.27, "top5": 90.70}, clip=EVERY_8TH
     ),
-    "kinetics400_caffe2": caffe2_weights("I3D_8x8_R50.pkl", {"top1": 73.5, "top5": 90.8}),
+    "kinetics400_caffe2": caffe2_weights(
+        "I3D_8x8_R50.pkl", {"top1": 73.5, "top5": 90.8}, clip=EVERY_8TH
+    ),
 }
 WEIGHTS_R50_32X2 = {
     "kinetics400": mmaction2_weights(

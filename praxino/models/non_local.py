@@ -24,6 +24,7 @@ from praxino.did_you_mean import did_you_mean
 from praxino.models.c2d import c2d_r50
 from praxino.models.i3d_resnet import i3d_r50, i3d_r50_32x2, i3d_r101
 from praxino.models.resnet_video import (
+    EVERY_8TH,
     LAYOUTS,
     Options,
     VideoResNet,
@@ -342,7 +343,9 @@ def _with_blocks(
 _IMAGENET = "ImageNet, then Kinetics-400"
 
 WEIGHTS_I3D = {
-    "kinetics400": caffe2_weights("I3D_NLN_8x8_R50.pkl", {"top1": 74.0, "top5": 91.1}),
+    "kinetics400": caffe2_weights(
+        "I3D_NLN_8x8_R50.pkl", {"top1": 74.0, "top5": 91.1}, clip=EVERY_8TH
+    ),
 }
 WEIGHTS_I3D_32X2 = {
     "kinetics400": mmaction2_weights(

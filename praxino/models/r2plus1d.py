@@ -451,8 +451,9 @@ WEIGHTS_R50 = {
         num_classes=400,
         licence="Apache-2.0 (pytorchvideo)",
         accuracy={"top1": 76.01, "top5": 92.23},
-        protocol="video level, 10 clips of 16 frames, stride 4, 3 crops of 256",
+        protocol="video level, 10 clips of 16 frames at 7.5 per second, 3 crops of 256",
         layout="pytorchvideo",
+        clip={"stride_frames": None, "frames_per_second": 7.5},
     )
 }
 

@@ -400,6 +400,11 @@ LAYOUTS = {
 # How all three toolkits test on Kinetics.
 THIRTY_VIEWS = "video level, 10 clips x 3 crops of 256 from a short side of 256"
 
+# These toolkits count frames of 30 per second, whatever the video's own rate; MMAction2 its frames.
+EVERY_2ND = {"stride_frames": None, "frames_per_second": 15.0}
+EVERY_8TH = {"stride_frames": None, "frames_per_second": 3.75}
+EVERY_16TH = {"stride_frames": None, "frames_per_second": 1.875}
+
 # Of some multiply-adds in PyTorchVideo's zoo: why they are not ours.
 ONE_PERCENT_MORE = "counted with the batch norms, which are no products: one or two percent more"
 
@@ -436,12 +441,13 @@ def pytorchvideo_weights(
     )
 
 
-def caffe2_weights(file: str, accuracy: Mapping[str, float]) -> Weights:
+def caffe2_weights(file: str, accuracy: Mapping[str, float], *, clip: Mapping[str, Any]) -> Weights:
     """A row of PySlowFast's model zoo that was trained in Caffe2, on Kinetics-400.
 
     Args:
         file: its name there.
         accuracy: as of `Weights`.
+        clip: settings of `clip_spec` for which it holds.
     """
     return Weights(
         url=f"https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/kinetics400/{file}",
@@ -452,6 +458,7 @@ def caffe2_weights(file: str, accuracy: Mapping[str, float]) -> Weights:
         accuracy=accuracy,
         protocol=f"{THIRTY_VIEWS}; probabilities averaged over windows too",
         layout="caffe2",
+        clip=clip,
     )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Unpack
 
 from praxino.models.resnet_video import (
+    EVERY_8TH,
+    EVERY_16TH,
     LAYOUTS,
     ONE_PERCENT_MORE,
     Options,
@@ -86,9 +88,11 @@ _IMAGENET = "ImageNet, then Kinetics-400"
 
 WEIGHTS_8X8 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOW_8x8_R50.pyth", {"top1": 74.58, "top5": 91.63}
+        "kinetics/SLOW_8x8_R50.pyth", {"top1": 74.58, "top5": 91.63}, clip=EVERY_8TH
     ),
-    "kinetics400_caffe2": caffe2_weights("SLOWONLY_8x8_R50.pkl", {"top1": 74.8, "top5": 91.6}),
+    "kinetics400_caffe2": caffe2_weights(
+        "SLOWONLY_8x8_R50.pkl", {"top1": 74.8, "top5": 91.6}, clip=EVERY_8TH
+    ),
     "kinetics400_mmaction2": mmaction2_weights(
         "slowonly/slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb",
         "20220901-2132fc87",
@@ -132,9 +136,11 @@ WEIGHTS_8X8 = {
 }
 WEIGHTS_4X16 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOW_4x16_R50.pyth", {"top1": 72.40, "top5": 90.18}
+        "kinetics/SLOW_4x16_R50.pyth", {"top1": 72.40, "top5": 90.18}, clip=EVERY_16TH
     ),
-    "kinetics400_caffe2": caffe2_weights("SLOWONLY_4x16_R50.pkl", {"top1": 72.7, "top5": 90.3}),
+    "kinetics400_caffe2": caffe2_weights(
+        "SLOWONLY_4x16_R50.pkl", {"top1": 72.7, "top5": 90.3}, clip=EVERY_16TH
+    ),
     "kinetics400_mmaction2": mmaction2_weights(
         "slowonly/slowonly_r50_8xb16-4x16x1-256e_kinetics400-rgb",
         "20220901-f6a40d08",

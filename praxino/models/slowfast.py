@@ -10,7 +10,7 @@ Differs from the paper: where alpha is 4 and the depth 50, these convolutions sp
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn.functional import avg_pool3d
 from praxino.models.clip_shape import check_clip
 from praxino.models.resnet_video import (
     BLOCKS,
+    EVERY_2ND,
     LAYOUTS,
     MEAN,
     ONE_PERCENT_MORE,
@@ -373,7 +374,12 @@ _MULTIGRID = "https://dl.fbaipublicfiles.com/pyslowfast/pyslowfast/model_zoo/mul
 
 
 def _multigrid(
-    file: str, accuracy: Mapping[str, float], trained_on: str, num_classes: int, protocol: str
+    file: str,
+    accuracy: Mapping[str, float],
+    trained_on: str,
+    num_classes: int,
+    protocol: str,
+    clip: Mapping[str, Any] | None = None,
 ) -> Weights:
     """A row of PySlowFast's zoo of models with and without multigrid training, saved by PyTorch."""
     return Weights(
@@ -385,8 +391,7 @@ def _multigrid(
         accuracy=accuracy,
         protocol=protocol,
         layout="pyslowfast",
-        # The builder of 16x8 spreads its frames over the whole video, as on Something-Something.
-        clip={"stride_frames": 2} if trained_on.endswith("Charades") else {},
+        clip=clip or {},
     )
 
 
@@ -399,6 +404,7 @@ _CHARADES = (
     "Kinetics-400, then Charades",
     157,
     "video level, 10 clips x 3 crops of 256; a sigmoid for each class",
+    {"stride_frames": 2},
 )
 
 WEIGHTS_R50_16X8 = {
@@ -415,15 +421,18 @@ WEIGHTS_R50_16X8 = {
 }
 WEIGHTS_R50 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOWFAST_8x8_R50.pyth", {"top1": 76.94, "top5": 92.69}
+        "kinetics/SLOWFAST_8x8_R50.pyth", {"top1": 76.94, "top5": 92.69}, clip=EVERY_2ND
     ),
-    "kinetics400_caffe2": caffe2_weights("SLOWFAST_8x8_R50.pkl", {"top1": 77.0, "top5": 92.6}),
+    "kinetics400_caffe2": caffe2_weights(
+        "SLOWFAST_8x8_R50.pkl", {"top1": 77.0, "top5": 92.6}, clip=EVERY_2ND
+    ),
     "kinetics400_multigrid": _multigrid(
         "Kinetics/SLOWFAST_8x8_R50_stepwise_multigrid.pkl",
         {"top1": 76.6, "top5": 92.7},
         "Kinetics-400",
         400,
         THIRTY_VIEWS,
+        EVERY_2ND,
     ),
     "kinetics400_steps": _multigrid(
         "Kinetics/SLOWFAST_8x8_R50_stepwise.pkl",
@@ -431,6 +440,7 @@ WEIGHTS_R50 = {
         "Kinetics-400",
         400,
         THIRTY_VIEWS,
+        EVERY_2ND,
     ),
     "charades": pytorchvideo_weights(
         "charades/SLOWFAST_8x8_R50.pyth",
@@ -450,18 +460,20 @@ WEIGHTS_R50 = {
 }
 WEIGHTS_R50_4X16 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOWFAST_4x16_R50.pyth", {"top1": 75.34, "top5": 91.89}
+        "kinetics/SLOWFAST_4x16_R50.pyth", {"top1": 75.34, "top5": 91.89}, clip=EVERY_2ND
     ),
-    "kinetics400_caffe2": caffe2_weights("SLOWFAST_4x16_R50.pkl", {"top1": 75.6, "top5": 92.0}),
+    "kinetics400_caffe2": caffe2_weights(
+        "SLOWFAST_4x16_R50.pkl", {"top1": 75.6, "top5": 92.0}, clip=EVERY_2ND
+    ),
 }
 WEIGHTS_R101 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOWFAST_8x8_R101.pyth", {"top1": 77.90, "top5": 93.27}
+        "kinetics/SLOWFAST_8x8_R101.pyth", {"top1": 77.90, "top5": 93.27}, clip=EVERY_2ND
     ),
 }
 WEIGHTS_16X8_R101 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOWFAST_16x8_R101_50_50.pyth", {"top1": 78.70, "top5": 93.61}
+        "kinetics/SLOWFAST_16x8_R101_50_50.pyth", {"top1": 78.70, "top5": 93.61}, clip=EVERY_2ND
     ),
 }
 WEIGHTS_MMACTION2_R50 = {

@@ -10,6 +10,7 @@ windows' probabilities; we average what goes into `head`, which is the same as a
 """
 
 import math
+from dataclasses import replace
 from typing import Literal, TypedDict, Unpack
 
 from einops import rearrange
@@ -356,29 +357,47 @@ def _of_mmaction2(file: str, size: int, top1: float) -> Weights:
     )
 
 
-WEIGHTS_XS = {
-    "kinetics400": _of_pytorchvideo("X3D_XS.pyth", 182, 69.12, 88.63),
-    "kinetics400_efficient": _for_phones("efficient_x3d_xs_original_form.pyth", 68.5, 88.0),
-    "kinetics400_pyslowfast": _of_pyslowfast("x3d_xs.pyth", 182, 69.5),
-}
-WEIGHTS_S = {
-    "kinetics400": _of_pytorchvideo("X3D_S.pyth", 182, 73.33, 91.27),
-    "kinetics400_efficient": _for_phones("efficient_x3d_s_original_form.pyth", 73.0, 90.6),
-    "kinetics400_mmaction2": _of_mmaction2(
-        "x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth", 192, 73.3
-    ),
-    "kinetics400_pyslowfast": _of_pyslowfast("x3d_s.pyth", 182, 73.5),
-}
-WEIGHTS_M = {
-    "kinetics400": _of_pytorchvideo("X3D_M.pyth", 256, 75.94, 92.72),
-    "kinetics400_mmaction2": _of_mmaction2(
-        "x3d_m_16x5x1_facebook-kinetics400-rgb_20201027-3f42382a.pth", 256, 75.6
-    ),
-    "kinetics400_pyslowfast": _of_pyslowfast("x3d_m.pyth", 256, 76.2),
-}
-WEIGHTS_L = {
-    "kinetics400": _of_pyslowfast("x3d_l.pyth", 356, 77.5),
-}
+def _every(stride: int, weights: dict[str, Weights]) -> dict[str, Weights]:
+    """All three toolkits count frames of 30 per second, whatever the video's own rate."""
+    rate = {"stride_frames": None, "frames_per_second": 30 / stride}
+    return {key: replace(row, clip={**row.clip, **rate}) for key, row in weights.items()}
+
+
+WEIGHTS_XS = _every(
+    12,
+    {
+        "kinetics400": _of_pytorchvideo("X3D_XS.pyth", 182, 69.12, 88.63),
+        "kinetics400_efficient": _for_phones("efficient_x3d_xs_original_form.pyth", 68.5, 88.0),
+        "kinetics400_pyslowfast": _of_pyslowfast("x3d_xs.pyth", 182, 69.5),
+    },
+)
+WEIGHTS_S = _every(
+    6,
+    {
+        "kinetics400": _of_pytorchvideo("X3D_S.pyth", 182, 73.33, 91.27),
+        "kinetics400_efficient": _for_phones("efficient_x3d_s_original_form.pyth", 73.0, 90.6),
+        "kinetics400_mmaction2": _of_mmaction2(
+            "x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth", 192, 73.3
+        ),
+        "kinetics400_pyslowfast": _of_pyslowfast("x3d_s.pyth", 182, 73.5),
+    },
+)
+WEIGHTS_M = _every(
+    5,
+    {
+        "kinetics400": _of_pytorchvideo("X3D_M.pyth", 256, 75.94, 92.72),
+        "kinetics400_mmaction2": _of_mmaction2(
+            "x3d_m_16x5x1_facebook-kinetics400-rgb_20201027-3f42382a.pth", 256, 75.6
+        ),
+        "kinetics400_pyslowfast": _of_pyslowfast("x3d_m.pyth", 256, 76.2),
+    },
+)
+WEIGHTS_L = _every(
+    5,
+    {
+        "kinetics400": _of_pyslowfast("x3d_l.pyth", 356, 77.5),
+    },
+)
 
 _PYTORCHVIDEO_NAMES = (
     (r"^blocks\.0\.conv\.conv_t\.", "conv1.spatial."),  # its name notwithstanding

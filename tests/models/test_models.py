@@ -203,6 +203,13 @@ def test_published_weights_bring_their_options_and_clip(
     assert models.options_with("small_2d", None, size=48) == {"size": 48}
 
 
+def test_one_spacing_that_is_asked_for_replaces_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(models, "load_weights", lambda *_, **said: asked.update(said))
+    create_model("slow_r50", weights="kinetics400", stride_frames=4, size=112)
+    assert asked["asked"] == {"stride_frames", "frames_per_second", "size", "resize_short"}
+
+
 @pytest.mark.slow
 def test_published_weights_ask_for_options_and_clips_that_exist() -> None:
     for name, row in models.MODELS.items():
