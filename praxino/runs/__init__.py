@@ -1,0 +1,1 @@
+"""A training run that is never lost: its folder, its state, its lock."""
