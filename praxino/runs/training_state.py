@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from praxino import __version__
 from praxino.atomic import atomic_write, disk_faults, fsync, write_text
-from praxino.weights.checkpoint import BEST, save_tensors
 from praxino.checksums import SUMS, changed_files, file_hash, write_sums
+from praxino.weights.checkpoint import BEST, save_tensors
 from praxino.weights.fitting import load_strict
 
 FORMAT = 1

@@ -7,8 +7,8 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from praxino.runs.curves import Curves, cut_back
 from praxino.errors import EnvironmentFault
+from praxino.runs.curves import Curves, cut_back
 
 
 def points(run) -> list[tuple[int, float]]:

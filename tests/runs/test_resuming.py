@@ -16,13 +16,13 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from praxino.runs.curves import Curves
 from praxino.errors import Stopped
 from praxino.models.small_3d import small_3d
 from praxino.recipe import DataConfig, ModelConfig, OptimConfig, TrainConfig, to_json
+from praxino.runs.curves import Curves
 from praxino.runs.resuming import changes_of_world
-from praxino.train import Listener, train
 from praxino.runs.training_state import World
+from praxino.train import Listener, train
 from praxino.video.augmentation import Augmentation
 
 KILLING = Path(__file__).parents[2] / "fuzz" / "kill_training.py"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from praxino.runs import run_lock as module
 from praxino.errors import EnvironmentFault
+from praxino.runs import run_lock as module
 from praxino.runs.run_lock import LOCK, run_lock
 
 HOLD = (

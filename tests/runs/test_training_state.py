@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import praxino
-from praxino.weights import checkpoint
 from praxino.checksums import SUMS, write_sums
 from praxino.errors import EnvironmentFault
 from praxino.runs.training_state import (
@@ -29,6 +28,7 @@ from praxino.runs.training_state import (
     load_state,
     save_state,
 )
+from praxino.weights import checkpoint
 
 
 def learner(name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
