@@ -12,6 +12,7 @@ Differs from the paper: where alpha is 4 and the depth 50, these convolutions sp
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
@@ -149,9 +150,8 @@ class SlowFast(nn.Module):
             )
         if self.slow_frames == "strided":
             return clip[:, :, :: self.alpha], clip
-        # Rounded down, by torch's own arithmetic: 64 frames give 0, 4, 8, 12, 16, 21 ... 63.
-        spread = torch.linspace(0, frames - 1, frames // self.alpha, device="cpu").long()
-        return clip[:, :, spread], clip
+        spread = evenly_spread(frames, frames // self.alpha)
+        return clip[:, :, torch.tensor(spread, device="cpu")], clip
 
     def features_of(self, slow: Tensor, fast: Tensor) -> Tensor:
         """The maps of both pathways on one another, before pooling.
@@ -211,6 +211,20 @@ class SlowFast(nn.Module):
             `(B, K)` logits.
         """
         return self.forward_pathways(*self.pathways(clip))
+
+
+def evenly_spread(frames: int, count: int) -> list[int]:
+    """The frames from first to last that `torch.linspace(0, frames - 1, count).long()` names.
+
+    64 frames give 0, 4, 8, 12, 16, 21 ... 63. Rounding decides between neighbours here, and a
+    network that is exported with linspace in it is rounded otherwise elsewhere; so this is its
+    arithmetic, a float32 step and one rounding from either end, on the numbers themselves.
+    """
+    last = frames - 1
+    step = float(np.float32(last) / np.float32(max(count - 1, 1)))
+    half = max(count // 2, 1)
+    exact = [step * i if i < half else last - step * (count - 1 - i) for i in range(count)]
+    return [int(np.float32(place)) for place in exact]
 
 
 class Lateral(nn.Sequential):
