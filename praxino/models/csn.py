@@ -14,10 +14,10 @@ averages what the classifier says of windows of the last map.
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d
 
 from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
+from praxino.models.window_mean import WindowMean
 from praxino.video.clip_spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -82,19 +82,6 @@ class Bottleneck(nn.Module):
         out = self.expand(out)
         result: Tensor = self.relu(out + self.shortcut(maps))
         return result
-
-
-class WindowMean(nn.Module):
-    """Means over all windows of a map, each step one position further."""
-
-    def __init__(self, window: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.window = window
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """`(B, C, T, H, W)` to what windows there are; a map that is smaller is one window."""
-        fitting = [min(size, most) for size, most in zip(maps.shape[2:], self.window, strict=True)]
-        return avg_pool3d(maps, fitting, stride=1)
 
 
 class Csn(nn.Module):

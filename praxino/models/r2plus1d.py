@@ -15,10 +15,10 @@ keeps its width. The 34 layers trained on IG-65M are the paper's.
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d
 
 from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
+from praxino.models.window_mean import WindowMean
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
@@ -112,19 +112,6 @@ class Residual(nn.Module):
             out = conv(self.relu(out))
         result: Tensor = self.relu(out + self.shortcut(maps))
         return result
-
-
-class WindowMean(nn.Module):
-    """Means over all windows of a map, each step one position further."""
-
-    def __init__(self, window: Triple) -> None:
-        super().__init__()
-        self.window = window
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """`(B, C, T, H, W)` to what windows there are; a map that is smaller is one window."""
-        fitting = [min(size, most) for size, most in zip(maps.shape[2:], self.window, strict=True)]
-        return avg_pool3d(maps, fitting, stride=1)
 
 
 class R2plus1d(nn.Module):

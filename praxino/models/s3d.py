@@ -13,10 +13,10 @@ a block's four paths. Nobody has published weights for it in this form.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d
 
 from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
+from praxino.models.window_mean import WindowMean
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
@@ -124,6 +124,7 @@ class S3d(nn.Module):
         self.stage4 = _stage(480, WIDTHS_4, gated)
         self.pool4 = nn.MaxPool3d(2, 2)
         self.stage5 = _stage(832, WIDTHS_5, gated)
+        self.windows = WindowMean((2, 7, 7))
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(1024, num_classes)
         self.clip_spec = ClipSpec(
@@ -157,10 +158,8 @@ class S3d(nn.Module):
             `(B, K)` logits.
         """
         maps = self.forward_features(clip)
-        # Windows of 2 x 7 x 7, or of all there is. The classifier is linear: its answer to the
-        # mean over windows is the mean of its answers.
-        window = [min(size, most) for size, most in zip(maps.shape[2:], (2, 7, 7), strict=True)]
-        pooled = avg_pool3d(maps, window, stride=1).mean((2, 3, 4))  # (B, 1024)
+        # The classifier is linear: its answer to the mean over windows is the mean of its answers.
+        pooled = self.windows(maps).mean((2, 3, 4))  # (B, 1024)
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
 

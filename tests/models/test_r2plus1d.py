@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from praxino.models import convert_state_dict, create_model
-from praxino.models.r2plus1d import WindowMean, channels_between
+from praxino.models.r2plus1d import channels_between
 
 
 def without_views(model: nn.Module, clip: Tensor) -> Any:
@@ -69,10 +69,3 @@ def test_the_34_layers_on_ig65m_read_torchvisions_names() -> None:
     clip = torch.randn(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(ours(clip), theirs(clip))
-
-
-def test_a_map_smaller_than_the_window_is_one_window() -> None:
-    maps = torch.arange(2.0 * 3).reshape(1, 1, 1, 2, 3)
-    mean = WindowMean((4, 2, 2))
-    torch.testing.assert_close(mean(maps), torch.tensor([2.0, 3.0]).reshape(1, 1, 1, 1, 2))
-    torch.testing.assert_close(mean(maps[..., :1]), torch.tensor(1.5).reshape(1, 1, 1, 1, 1))
