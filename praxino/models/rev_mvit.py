@@ -308,7 +308,7 @@ WEIGHTS = {
         num_classes=400,
         licence="Apache-2.0 (pyslowfast)",
         accuracy={"top1": 78.4, "top5": 93.4},
-        protocol="video level, 5 clips of 16 frames, 1 crop of 224",
+        protocol="video level, 5 clips of 16 frames at 7.5 per second, 1 crop of 224",
         layout="pyslowfast",
     ),
 }

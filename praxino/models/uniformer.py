@@ -124,7 +124,7 @@ class Uniformer(nn.Module):
         depths: number of blocks in each stage.
         drop_path: how often what the last block adds is skipped in training; of the first, never.
         frames: T of `clip_spec`.
-        stride: frames of a video of 30 per second from one frame of the clip to the next.
+        stride_frames: from one frame of `clip_spec` to the next.
         size: H and W of `clip_spec`.
         width: channels of the first stage; the others have 2, 5 and 8 times as many.
         norm_eps: of the norms in the global blocks.
@@ -137,7 +137,7 @@ class Uniformer(nn.Module):
         *,
         drop_path: float,
         frames: int,
-        stride: int,
+        stride_frames: int,
         size: int,
         width: int,
         norm_eps: float,
@@ -164,7 +164,7 @@ class Uniformer(nn.Module):
         self.head = nn.Linear(four, num_classes)
         self.clip_spec = ClipSpec(
             frames,
-            frames_per_second=30 / stride,
+            stride_frames=stride_frames,
             size=size,
             resize_short=size,
             mean=MEAN,
@@ -203,13 +203,13 @@ class Options(TypedDict, total=False):
     """What all builders take.
 
     Args:
-        stride: frames of a video of 30 per second from one frame of the clip to the next.
+        stride_frames: from one frame of `clip_spec` to the next.
         size: H and W of `clip_spec`, in pixels; any from 32 can be fed.
         width: channels of the first stage.
         norm_eps: of the norms in the attention blocks; 1e-6 in the authors' own weights.
     """
 
-    stride: int
+    stride_frames: int
     size: int
     width: int
     norm_eps: float
@@ -227,7 +227,7 @@ def _uniformer(
         depths,
         drop_path=drop_path,
         frames=frames,
-        stride=options.get("stride", 4),
+        stride_frames=options.get("stride_frames", 4),
         size=options.get("size", 224),
         width=options.get("width", 64),
         norm_eps=options.get("norm_eps", 1e-5),
