@@ -37,8 +37,9 @@ import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch import nn
 
-from praxino.command import cli, training_state
+from praxino.command import cli
 from praxino.errors import EnvironmentFault
+from praxino.runs import training_state
 
 training = importlib.import_module("praxino.train")  # the file, not the function of that name
 
