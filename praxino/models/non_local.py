@@ -6,8 +6,8 @@ Notable: four ways of comparing two positions; the last norm's scale starts at z
 begins as the identity and can be put into a network that has learned already; five of them, behind
 every other bottleneck of res3 and res4, make the networks of section 5.
 Differs from the paper: nothing in the block itself. PySlowFast divides the products of the embedded
-Gaussian by the root of their length; MMAction2 does not, pools behind phi and g instead of before
-them, and has no bias before the last norm. All are options here.
+Gaussian by the root of their length; MMAction2 does so in Slow only, pools behind phi and g instead
+of before them, and has no bias before the last norm. All are options here.
 """
 
 from collections import OrderedDict
@@ -33,7 +33,13 @@ from praxino.models.resnet_video import (
 )
 from praxino.models.row import ModelRow, Published
 from praxino.models.slow import slow_r50, slow_r50_4x16
-from praxino.models.slowfast import SlowFast, SlowFastOptions, slowfast_16x8_r101_50_50
+from praxino.models.slowfast import (
+    SlowFast,
+    SlowFastOptions,
+    slowfast_16x8_r101_50_50,
+    slowfast_r50,
+    slowfast_r50_4x16,
+)
 from praxino.video.clip_spec import CHANNELS
 from praxino.weights.published import Weights
 
@@ -44,9 +50,13 @@ __all__ = [
     "i3d_nl_r50_32x2",
     "i3d_nl_r101",
     "insert_non_local",
+    "slow_nl_mmaction2_r50",
+    "slow_nl_mmaction2_r50_4x16",
     "slow_nl_r50",
     "slow_nl_r50_4x16",
     "slowfast_nl_16x8_r101_50_50",
+    "slowfast_nl_r50",
+    "slowfast_nl_r50_4x16",
 ]
 
 Pairwise = Literal["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
@@ -245,7 +255,9 @@ class SlowFastNonLocalOptions(SlowFastOptions, BlockOptions, total=False):
 
 
 # Behind every other bottleneck of an R50's res3 and res4; in an R101 PySlowFast has them there too.
-FIVE = ("trunk.res3.1", "trunk.res3.3", "trunk.res4.1", "trunk.res4.3", "trunk.res4.5")
+FIVE = ("res3.1", "res3.3", "res4.1", "res4.3", "res4.5")
+# MMAction2's Slow has them behind the others.
+FIVE_EARLIER = ("res3.0", "res3.2", "res4.0", "res4.2", "res4.4")
 
 MMACTION2 = NonLocalOptions(scale=False, pool="embedding", out_bias=False, window=None)
 
@@ -291,23 +303,76 @@ def i3d_nl_r101(num_classes: int = 400, **options: Unpack[NonLocalOptions]) -> V
 
 
 def slow_nl_r50(num_classes: int = 400, **options: Unpack[NonLocalOptions]) -> VideoResNet:
-    """Slow 8x8, R50, with five non-local blocks as MMAction2 builds them.
+    """Slow 8x8, R50, with five dot-product blocks, as PySlowFast builds it.
 
     Args:
         num_classes: K.
         **options: see `NonLocalOptions`.
     """
-    return _with_blocks(slow_r50, FIVE, num_classes, MMACTION2 | options)
+    options = NonLocalOptions(pairwise="dot_product") | options
+    return _with_blocks(slow_r50, FIVE, num_classes, options)
 
 
 def slow_nl_r50_4x16(num_classes: int = 400, **options: Unpack[NonLocalOptions]) -> VideoResNet:
-    """Slow 4x16, R50, with five non-local blocks as MMAction2 builds them.
+    """Slow 4x16, R50, with five dot-product blocks, as PySlowFast builds it.
 
     Args:
         num_classes: K.
         **options: see `NonLocalOptions`.
     """
-    return _with_blocks(slow_r50_4x16, FIVE, num_classes, MMACTION2 | options)
+    options = NonLocalOptions(pairwise="dot_product") | options
+    return _with_blocks(slow_r50_4x16, FIVE, num_classes, options)
+
+
+def slow_nl_mmaction2_r50(
+    num_classes: int = 400, **options: Unpack[NonLocalOptions]
+) -> VideoResNet:
+    """Slow 8x8, R50, with five non-local blocks where and as MMAction2 has them.
+
+    Args:
+        num_classes: K.
+        **options: see `NonLocalOptions`.
+    """
+    options = MMACTION2 | NonLocalOptions(scale=True) | options
+    return _with_blocks(slow_r50, FIVE_EARLIER, num_classes, options)
+
+
+def slow_nl_mmaction2_r50_4x16(
+    num_classes: int = 400, **options: Unpack[NonLocalOptions]
+) -> VideoResNet:
+    """Slow 4x16, R50, with five non-local blocks where and as MMAction2 has them.
+
+    Args:
+        num_classes: K.
+        **options: see `NonLocalOptions`.
+    """
+    options = MMACTION2 | NonLocalOptions(scale=True) | options
+    return _with_blocks(slow_r50_4x16, FIVE_EARLIER, num_classes, options)
+
+
+def slowfast_nl_r50(num_classes: int = 400, **options: Unpack[SlowFastNonLocalOptions]) -> SlowFast:
+    """SlowFast 8x8, R50, with five dot-product blocks in Slow, as PySlowFast builds it.
+
+    Args:
+        num_classes: K.
+        **options: see `SlowFastNonLocalOptions`.
+    """
+    # Its lateral convolutions span 5 frames, as in the paper; those of its SlowFast 8x8 span 7.
+    options = SlowFastNonLocalOptions(pairwise="dot_product", fusion_kernel=5) | options
+    return _with_blocks(slowfast_r50, FIVE, num_classes, options)
+
+
+def slowfast_nl_r50_4x16(
+    num_classes: int = 400, **options: Unpack[SlowFastNonLocalOptions]
+) -> SlowFast:
+    """SlowFast 4x16, R50, with five dot-product blocks in Slow, as PySlowFast builds it.
+
+    Args:
+        num_classes: K.
+        **options: see `SlowFastNonLocalOptions`.
+    """
+    options = SlowFastNonLocalOptions(pairwise="dot_product") | options
+    return _with_blocks(slowfast_r50_4x16, FIVE, num_classes, options)
 
 
 def slowfast_nl_16x8_r101_50_50(
@@ -317,9 +382,11 @@ def slowfast_nl_16x8_r101_50_50(
 
     Args:
         num_classes: K.
-        **options: see `SlowFastNonLocalOptions`.
+        **options: see `SlowFastNonLocalOptions`; the paper's 234 G multiply-adds are those of
+            `pool_frames=2`, while PySlowFast's settings for Kinetics leave out its pooling of
+            frames: `pool_frames=1`.
     """
-    after = ("slow.res4.6", "slow.res4.13", "slow.res4.20")
+    after = ("res4.6", "res4.13", "res4.20")
     options = SlowFastNonLocalOptions(pairwise="dot_product", pool_frames=2) | options
     return _with_blocks(slowfast_16x8_r101_50_50, after, num_classes, options)
 
@@ -336,7 +403,8 @@ def _with_blocks(
     of_blocks = BlockOptions.__annotations__
     model = build(num_classes, **{key: options[key] for key in options if key not in of_blocks})
     chosen: Any = {key: options[key] for key in options if key in of_blocks}
-    insert_non_local(model, after, **chosen)
+    trunk = "slow" if isinstance(model, SlowFast) else "trunk"
+    insert_non_local(model, [f"{trunk}.{name}" for name in after], **chosen)
     return model
 
 
@@ -389,9 +457,13 @@ MODELS = {
     "i3d_nl_r101": _row(i3d_nl_r101),
     "i3d_nl_r50": _row(i3d_nl_r50, WEIGHTS_I3D),
     "i3d_nl_r50_32x2": _row(i3d_nl_r50_32x2, WEIGHTS_I3D_32X2),
+    "slow_nl_mmaction2_r50": _row(slow_nl_mmaction2_r50),
+    "slow_nl_mmaction2_r50_4x16": _row(slow_nl_mmaction2_r50_4x16, WEIGHTS_SLOW_4X16),
     "slow_nl_r50": _row(slow_nl_r50),
-    "slow_nl_r50_4x16": _row(slow_nl_r50_4x16, WEIGHTS_SLOW_4X16),
+    "slow_nl_r50_4x16": _row(slow_nl_r50_4x16),
     "slowfast_nl_16x8_r101_50_50": _row(slowfast_nl_16x8_r101_50_50),
+    "slowfast_nl_r50": _row(slowfast_nl_r50),
+    "slowfast_nl_r50_4x16": _row(slowfast_nl_r50_4x16),
 }
 
 _MMACTION2 = "MMAction2's model zoo"
@@ -413,6 +485,10 @@ PUBLISHED = (
         multiply_adds="56.5 G",
     ),
     Published("slowfast_nl_16x8_r101_50_50", "SlowFast paper, table 2", multiply_adds="234 G"),
-    Published("slow_nl_r50", _MMACTION2, parameters="39,808,464", multiply_adds="96.66 G"),
-    Published("slow_nl_r50_4x16", _MMACTION2, parameters="39,808,464", multiply_adds="43.23 G"),
+    Published(
+        "slow_nl_mmaction2_r50", _MMACTION2, parameters="39,808,464", multiply_adds="96.66 G"
+    ),
+    Published(
+        "slow_nl_mmaction2_r50_4x16", _MMACTION2, parameters="39,808,464", multiply_adds="43.23 G"
+    ),
 )

@@ -19,7 +19,6 @@ from torch.nn.functional import avg_pool3d
 
 from praxino.models.clip_shape import check_clip
 from praxino.models.resnet_video import (
-    BLOCKS,
     EVERY_2ND,
     LAYOUTS,
     MEAN,
@@ -41,6 +40,7 @@ from praxino.weights.published import Weights
 
 __all__ = [
     "slowfast_8x8_r101_50_50",
+    "slowfast_8x8_r101_50_101",
     "slowfast_16x8_r101_50_50",
     "slowfast_mmaction2_r50",
     "slowfast_mmaction2_r50_4x16",
@@ -292,7 +292,21 @@ def slowfast_8x8_r101_50_50(num_classes: int = 400, **options: Unpack[SlowFastOp
         num_classes: K.
         **options: see `SlowFastOptions`.
     """
-    return _slowfast(num_classes, 101, 101, SlowFastOptions(fusion_kernel=5) | options, spanning=6)
+    options = SlowFastOptions(fusion_kernel=5) | options
+    return _slowfast(num_classes, 101, 101, options, spanning=(6, 6))
+
+
+def slowfast_8x8_r101_50_101(
+    num_classes: int = 400, **options: Unpack[SlowFastOptions]
+) -> SlowFast:
+    """SlowFast 8x8, R101: in res4 six blocks of Slow span time, and all 23 of Fast.
+
+    Args:
+        num_classes: K.
+        **options: see `SlowFastOptions`.
+    """
+    options = SlowFastOptions(fusion_kernel=5) | options
+    return _slowfast(num_classes, 101, 101, options, spanning=(6, 23))
 
 
 def slowfast_16x8_r101_50_50(
@@ -305,7 +319,7 @@ def slowfast_16x8_r101_50_50(
         **options: see `SlowFastOptions`.
     """
     options = SlowFastOptions(frames=64, fusion_kernel=5) | options
-    return _slowfast(num_classes, 101, 101, options, spanning=6)
+    return _slowfast(num_classes, 101, 101, options, spanning=(6, 6))
 
 
 def slowfast_mmaction2_r50(num_classes: int = 400, **options: Unpack[SlowFastOptions]) -> SlowFast:
@@ -374,13 +388,13 @@ def _slowfast(
     fast_depth: int,
     options: SlowFastOptions,
     *,
-    spanning: int | None = None,
+    spanning: tuple[int, int] | None = None,
 ) -> SlowFast:
     slow = alternating(slow_depth, (1,), (1,), (3,), (3,))
     fast = alternating(fast_depth, (3,), (3,), (3,), (3,))
     if spanning is not None:
-        rest = BLOCKS[slow_depth][2] - spanning
-        slow[2] = fast[2] = [3] * spanning + [1] * rest
+        for kernels, first in zip((slow[2], fast[2]), spanning, strict=True):
+            kernels[first:] = [1] * (len(kernels) - first)
     return SlowFast(num_classes, slow, fast, **options)
 
 
@@ -532,6 +546,7 @@ def _row(build: Callable[..., SlowFast], weights: Mapping[str, Weights] | None =
 PAPER = "Feichtenhofer et al., SlowFast Networks for Video Recognition, ICCV 2019"
 MODELS = {
     "slowfast_16x8_r101_50_50": _row(slowfast_16x8_r101_50_50, WEIGHTS_16X8_R101),
+    "slowfast_8x8_r101_50_101": _row(slowfast_8x8_r101_50_101),
     "slowfast_8x8_r101_50_50": _row(slowfast_8x8_r101_50_50),
     "slowfast_mmaction2_r101": _row(slowfast_mmaction2_r101, WEIGHTS_MMACTION2_R101),
     "slowfast_mmaction2_r101_r50_4x16": _row(

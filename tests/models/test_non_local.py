@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, scaled_dot_product_attention
 
-from praxino.models import create_model
+from praxino.models import convert_state_dict, create_model
 from praxino.models.non_local import NonLocal, insert_non_local
 
 EVERY_KIND = ["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
@@ -166,3 +166,40 @@ def test_equals_pyslowfast(equals_golden: Any) -> None:
     equals_golden(
         "pyslowfast/i3d_nln_8x8_r50", "i3d_nl_r50", "pyslowfast", forward=windows, case=None
     )
+
+
+def test_mmaction2_has_blocks_behind_other_bottlenecks_of_slow() -> None:
+    """By its names: behind 0 and 2 of res3, 0, 2 and 4 of res4, and no bias before the norm."""
+    with torch.device("meta"):
+        model = create_model("slow_nl_mmaction2_r50", 3, width=8)
+        others = create_model("slow_nl_r50", 3, width=8)
+    state = model.state_dict()
+    places = {name.partition(".non_local")[0] for name in state if ".non_local" in name}
+    assert places == {
+        f"trunk.{place}" for place in ("res3.0", "res3.2", "res4.0", "res4.2", "res4.4")
+    }
+    theirs = {
+        "backbone.layer2.0.non_local_block.conv_out.conv.weight": "res3.0.non_local.out.weight",
+        "backbone.layer2.0.non_local_block.g.0.conv.bias": "res3.0.non_local.g.bias",
+        "backbone.layer3.4.non_local_block.theta.conv.weight": "res4.4.non_local.theta.weight",
+        "backbone.layer3.4.conv2.bn.weight": "res4.4.layer.conv_b.norm.weight",
+    }
+    renamed = convert_state_dict(
+        dict.fromkeys(theirs, torch.zeros(1)), source="mmaction2", model=model
+    )
+    assert list(renamed) == [f"trunk.{ours}" for ours in theirs.values()]
+    assert set(renamed) <= set(state)
+    assert {name for name in others.state_dict() if name.endswith("non_local.out.bias")} == {
+        f"trunk.{place}.non_local.out.bias"
+        for place in ("res3.1", "res3.3", "res4.1", "res4.3", "res4.5")
+    }
+
+
+def test_slowfast_has_blocks_in_slow() -> None:
+    with torch.device("meta"):
+        model = create_model("slowfast_nl_r50", 3, width=16)
+    name = "s4.pathway0_nonlocal5.conv_phi.bias"
+    state = convert_state_dict({name: torch.zeros(1)}, source="pyslowfast", model=model)
+    assert list(state) == ["slow.res4.5.non_local.phi.bias"]
+    assert set(state) <= set(model.state_dict())
+    assert model.get_submodule("lateral.res2.conv").kernel_size == (5, 1, 1)

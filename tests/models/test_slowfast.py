@@ -109,3 +109,21 @@ def test_which_frames_slow_sees(
     slow, fast = model.pathways(clip)
     assert slow[0, 0, :, 0, 0].tolist() == expected
     assert torch.equal(fast, clip)
+
+
+def test_how_many_blocks_of_res4_span_time() -> None:
+    """Of 23 in a ResNet-101, by the numbers in the name: of Slow and of Fast."""
+
+    def spanning(name: str) -> list[int]:
+        with torch.device("meta"):
+            model: Any = create_model(name, 3, width=8)
+        kernels = [
+            [block.conv_a.conv.kernel_size[0] for block in way.res4]
+            for way in (model.slow, model.fast)
+        ]
+        assert all(row == sorted(row, reverse=True) for row in kernels)
+        return [row.count(3) for row in kernels]
+
+    assert spanning("slowfast_8x8_r101_50_50") == [6, 6]
+    assert spanning("slowfast_8x8_r101_50_101") == [6, 23]
+    assert spanning("slowfast_r101") == [23, 23]
