@@ -116,7 +116,7 @@ def test_every_engine_gives_the_answer_of_torch(engine, kind, views):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("slowfast_r50", {"frames": 8, "size": 32, "width": 16}),
+        ("slowfast_r50", {"frames": 32, "size": 32, "width": 16}),
         ("swin3d_t", {"frames": 4, "size": 40}),
         ("x3d_s", {"frames": 4, "size": 32}),
     ],
