@@ -7,7 +7,7 @@ Notable: positions are a depthwise convolution over space and time at the start 
 no table of positions limits the size of a clip; attention in the last two stages joins all
 positions of all frames. Time is halved once, by the first layer.
 Differs from the authors' code: the norms of the attention blocks have an epsilon of 1e-5, as in
-MMAction2, whose port of the weights is what a program can fetch; `norm_eps=1e-6` is theirs.
+MMAction2's port; `norm_eps=1e-6` is theirs, and comes with their weights.
 """
 
 from collections.abc import Callable, Mapping
@@ -279,7 +279,9 @@ def uniformer_b_32x4(
 _MMACTION2 = "https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv1/"
 
 
-def _weights(config: str, date_and_hash: str, top1: float, top5: float, frames: int) -> Weights:
+def _of_mmaction2(
+    config: str, date_and_hash: str, top1: float, top5: float, frames: int
+) -> Weights:
     return Weights(
         url=f"{_MMACTION2}{config}_{date_and_hash}.pth",
         sha256_prefix=date_and_hash.split("-")[1],
@@ -292,31 +294,86 @@ def _weights(config: str, date_and_hash: str, top1: float, top5: float, frames: 
     )
 
 
+def _of_authors(
+    file: str,
+    top1: float,
+    frames: int,
+    trained_on: str = "Kinetics-400",
+    num_classes: int = 400,
+    *,
+    stride: int = 4,
+    folder: str = "Sense-X/uniformer_video",
+) -> Weights:
+    if trained_on.endswith(("V1", "V2")):
+        protocol = f"video level, 1 clip of {frames} frames spread over the video, 3 crops of 224"
+        clip: dict[str, float | None] = {"stride_frames": None}
+    else:
+        rate = 30 / stride
+        protocol = f"video level, 4 clips of {frames} frames at {rate} per second, 1 crop of 224"
+        clip = {"stride_frames": None, "frames_per_second": rate}
+    return Weights(
+        url=f"https://huggingface.co/{folder}/resolve/main/{file}",
+        sha256_prefix=None,
+        trained_on=f"ImageNet-1k, then {trained_on}",
+        num_classes=num_classes,
+        licence="MIT (Sense-X)",
+        accuracy={"top1": top1},
+        protocol=protocol,
+        layout="sense_x",
+        options={"norm_eps": 1e-6},
+        clip=clip,
+    )
+
+
+_K600 = ("Kinetics-600", 600)
+_SOMETHING = {
+    version: (f"Kinetics-600, then Something-Something {version}", 174) for version in ("V1", "V2")
+}
+
 WEIGHTS_S = {
-    "kinetics400": _weights(
+    "kinetics400": _of_mmaction2(
         "uniformer-small_imagenet1k-pre_16x4x1_kinetics400-rgb",
         "20221219-c630a037",
         80.9,
         94.6,
         16,
     ),
+    "kinetics400_stride8": _of_authors("uniformer_small_k400_16x8.pth", 80.8, 16, stride=8),
+    "kinetics600_stride8": _of_authors("uniformer_small_k600_16x8.pth", 82.7, 16, *_K600, stride=8),
+    "something_something_v1": _of_authors(
+        "uniformer_small_sthv1_16_prek600.pth", 57.6, 16, *_SOMETHING["V1"]
+    ),
+    "something_something_v2": _of_authors(
+        "uniformer_small_sthv2_16_prek600.pth", 69.4, 16, *_SOMETHING["V2"]
+    ),
 }
 WEIGHTS_B = {
-    "kinetics400": _weights(
+    "kinetics400": _of_mmaction2(
         "uniformer-base_imagenet1k-pre_16x4x1_kinetics400-rgb",
         "20221219-157c2e66",
         82.0,
         95.0,
         16,
     ),
+    "kinetics400_sense_x": _of_authors(
+        "uniformer_base_k400_16x4.pth", 82.0, 16, folder="Andy1621/uniformer"
+    ),
 }
 WEIGHTS_B_32X4 = {
-    "kinetics400": _weights(
+    "kinetics400": _of_mmaction2(
         "uniformer-base_imagenet1k-pre_32x4x1_kinetics400-rgb",
         "20221219-b776322c",
         83.1,
         95.3,
         32,
+    ),
+    "kinetics400_sense_x": _of_authors("uniformer_base_k400_32x4.pth", 82.9, 32),
+    "kinetics600": _of_authors("uniformer_base_k600_32x4.pth", 84.5, 32, *_K600),
+    "something_something_v1": _of_authors(
+        "uniformer_base_sthv1_32_prek600.pth", 61.0, 32, *_SOMETHING["V1"]
+    ),
+    "something_something_v2": _of_authors(
+        "uniformer_base_sthv2_32_prek600.pth", 71.2, 32, *_SOMETHING["V2"]
     ),
 }
 
@@ -339,7 +396,7 @@ _BOTH = (
 
 
 def from_sense_x(state: State, model: nn.Module) -> State:
-    """Rename the entries of the authors' `Uniformer`; build the model with `norm_eps=1e-6`."""
+    """Rename the entries of the authors' `Uniformer`, for a model with `norm_eps=1e-6`."""
     rules = [
         (rf"^blocks([{stages}])\.(\d+)\.{theirs}\.", rf"stage\1.\2.{ours}.")
         for stages, names in (("12", _LOCAL), ("34", _GLOBAL), ("1234", _BOTH))
@@ -375,7 +432,7 @@ MODELS = {
 _ZOO = "MMAction2's model zoo"
 
 
-def _of_authors(model: str, frames: int, one_clip: str, four_clips: str) -> Published:
+def _on_their_page(model: str, frames: int, one_clip: str, four_clips: str) -> Published:
     return Published(
         model,
         f"the authors' page, {four_clips} for four clips of {frames} frames",
@@ -394,10 +451,10 @@ PUBLISHED = (
         multiply_adds="59 G",
         erratum="the authors' 1036 G for four clips are 259 G for one",
     ),
-    _of_authors("uniformer_s", 8, "17.5 G", "70 G"),
-    _of_authors("uniformer_s", 16, "41.75 G", "167 G"),
-    _of_authors("uniformer_s", 32, "109.5 G", "438 G"),
-    _of_authors("uniformer_b", 8, "40.25 G", "161 G"),
-    _of_authors("uniformer_b", 16, "96.75 G", "387 G"),
-    _of_authors("uniformer_b_32x4", 32, "259 G", "1036 G"),
+    _on_their_page("uniformer_s", 8, "17.5 G", "70 G"),
+    _on_their_page("uniformer_s", 16, "41.75 G", "167 G"),
+    _on_their_page("uniformer_s", 32, "109.5 G", "438 G"),
+    _on_their_page("uniformer_b", 8, "40.25 G", "161 G"),
+    _on_their_page("uniformer_b", 16, "96.75 G", "387 G"),
+    _on_their_page("uniformer_b_32x4", 32, "259 G", "1036 G"),
 )
