@@ -335,7 +335,7 @@ _FORGOTTEN = (
 PUBLISHED = (
     Published(
         "c3d",
-        "mmaction2's model zoo",
+        "MMAction2's model zoo",
         options={"num_classes": 101},
         parameters="78,409,573",
         multiply_adds="38.5 G",

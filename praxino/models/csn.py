@@ -452,7 +452,7 @@ MODELS = {
 }
 
 PUBLISHED = (
-    Published("csn_r101", "pytorchvideo, model_zoo.md", parameters="22.21 M"),
+    Published("csn_r101", "PyTorchVideo's model zoo", parameters="22.21 M"),
     Published(
         "csn_r101",
         "pytorchvideo's network, counted",

@@ -8,6 +8,8 @@ Notable: batch norm after every convolution but the last; the first two poolings
 added. `inflation.py` does the same to any 2D network.
 Padding is TensorFlow's `SAME`: as much as makes each axis come out as its length over the stride,
 rounded up, and the odd pixel goes to the end. So it depends on the size of the clip.
+Differs from the released code: the average at the end is over the whole map, which is the same for
+224 x 224 pixels, and lets clips of other sizes in.
 """
 
 import math

@@ -599,7 +599,7 @@ PUBLISHED = (
         clip=(3, 32, 128, 128),
         multiply_adds="199.0 G",
     ),
-    Published("r2plus1d_r50", "pytorchvideo, model_zoo.md", parameters="28.11 M"),
+    Published("r2plus1d_r50", "PyTorchVideo's model zoo", parameters="28.11 M"),
     Published(
         "r2plus1d_r50",
         "pytorchvideo's network, counted",

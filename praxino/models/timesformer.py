@@ -303,7 +303,7 @@ PUBLISHED = (
         parameters="121,566,352",
         multiply_adds="195.83 G",
     ),
-    Published("timesformer_b", "mmaction2's model zoo", parameters="122 M", multiply_adds="196 G"),
-    Published("timesformer_b_joint", "mmaction2's model zoo", parameters="86.11 M"),
-    Published("timesformer_b_space", "mmaction2's model zoo", parameters="86.11 M"),
+    Published("timesformer_b", "MMAction2's model zoo", parameters="122 M", multiply_adds="196 G"),
+    Published("timesformer_b_joint", "MMAction2's model zoo", parameters="86.11 M"),
+    Published("timesformer_b_space", "MMAction2's model zoo", parameters="86.11 M"),
 )

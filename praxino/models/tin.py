@@ -240,7 +240,7 @@ MODELS = {
     ),
 }
 
-_ZOO = "MMAction2 model zoo"
+_ZOO = "MMAction2's model zoo"
 PUBLISHED = (
     Published("tin_r50", _ZOO, parameters="23,895,566", multiply_adds="32,962,097,536"),
     Published(

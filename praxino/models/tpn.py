@@ -343,13 +343,13 @@ _WITHOUT = "that counts a classifier on res4 which only training uses, and which
 PUBLISHED = (
     Published(
         "tpn_slow_r50",
-        "MMAction2 model zoo",
+        "MMAction2's model zoo",
         clip=(3, 8, 256, 256),
         multiply_adds="66,014,576,640",
     ),
     Published(
         "tpn_slow_r50",
-        "MMAction2 model zoo",
+        "MMAction2's model zoo",
         parameters="91,498,336",
         erratum=_WITHOUT,
     ),

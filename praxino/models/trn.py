@@ -247,7 +247,7 @@ MODELS = {
 PUBLISHED = (
     Published(
         "trn_r50",
-        "MMAction2 model zoo",
+        "MMAction2's model zoo",
         clip=(3, 8, 256, 256),
         parameters="26.64 M",
         multiply_adds="42.94 G",

@@ -535,7 +535,7 @@ MODELS = {
     "x3d_xs": ModelRow(x3d_xs, PAPER, 2020, "efficient", weights=WEIGHTS_XS, layouts=LAYOUTS),
 }
 
-_PYSLOWFAST, _PYTORCHVIDEO = "PySlowFast model zoo", "PyTorchVideo model zoo"
+_PYSLOWFAST, _PYTORCHVIDEO = "PySlowFast's model zoo", "PyTorchVideo's model zoo"
 _NORMS_COUNTED = "that zoo's counter adds the work of batch norms, 7 to 9 % of a network this thin"
 PUBLISHED = (
     Published("x3d_xs", _PYTORCHVIDEO, parameters="3.79 M"),
@@ -547,7 +547,7 @@ PUBLISHED = (
     Published("x3d_l", _PYSLOWFAST, parameters="6.2 M", multiply_adds="18.37 G"),
     Published(
         "x3d_s",
-        "MMAction2 model zoo",
+        "MMAction2's model zoo",
         options={"first_shortcut_norm": True},
         parameters="3,794,322",
     ),
