@@ -38,7 +38,8 @@ def test_one_line_for_each_model():
     ]  # fmt: skip
     assert rows(text, 1) == {
         "3d": [],
-        "c3d": "Tran et al., ICCV 2015 rgb 16×112² 79.99 M 38.5 G ucf101: 83.1 / 95.9".split(),
+        "c3d": "Tran et al., ICCV 2015 rgb 16×112² 79.99 M 38.5 G ucf101: 83.1 / 95.9; sports1m: "
+        "61.1 / 85.2; sports1m_backbone: not stated".split(),
         "teaching": [],
         "toy_3d": "Johnson, 2020 rgb 20×64² 9,034 0.0896 G -".split(),
     }
@@ -118,11 +119,15 @@ def test_the_page_is_up_to_date():
 def test_the_page_tells_inputs_paper_size_cost_weights_and_licence(monkeypatch):
     only = {name: MODELS[name] for name in ("r3d_18", "toy_3d")}
     monkeypatch.setattr("praxino.model_page.MODELS", only)
-    lines = model_page().splitlines()
-    assert "| `r3d_18` | Tran et al., CVPR 2018 | rgb | 16×112² | 33.37 M | 40.7 G |" in lines[20]
-    assert "| Kinetics-400 | 63.2 / 83.5 | video level, 5 clips" in lines[24]
-    assert "BSD-3-Clause" in lines[24]
-    assert lines[26] == "## Teaching"
+    page = model_page()
+    assert "| `r3d_18` | Tran et al., CVPR 2018 | rgb | 16×112² | 33.37 M | 40.7 G |" in page
+    weights = next(line for line in page.splitlines() if "r3d_18-b3b3357e.pth" in line)
+    assert "| Kinetics-400 | 63.2 / 83.5 | video level, 5 clips" in weights
+    assert "BSD-3-Clause" in weights
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        "## 3d",
+        "## Teaching",
+    ]
 
 
 # --- the layers of one model ---------------------------------------------------------------------
