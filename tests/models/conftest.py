@@ -49,6 +49,8 @@ def equals_golden(filler: Any, lab_goldens: Path) -> Callable[..., Any]:
         same_norms: bool = True,
         same_parameters: bool = True,
     ) -> nn.Module:
+        page = Path(__file__).parents[2] / "docs" / "reading_weights.md"
+        assert f"`{name}`" in page.read_text(encoding="utf-8"), f"{page} says nothing of {name}"
         golden = filler.load(lab_goldens / f"{path}.json")
         outputs = golden["output"]
         classes = num_classes or outputs[0]["shape"][1]
