@@ -85,6 +85,7 @@ class Tsm(nn.Module):
         size: int = 224,
         share: int = 8,
         online: bool = False,
+        in_place: bool = False,
         dropout: float = 0.5,
         non_local: Pairwise | None = None,
     ) -> None:
@@ -98,7 +99,9 @@ class Tsm(nn.Module):
             raise ValueError(
                 f"share must be at least 2, got {share}: two parts move, one each way."
             )
-        self.share, self.online = share, online
+        if in_place and not backbone.startswith("resnet"):
+            raise ValueError(f"in_place=True is for ResNets, the backbone is {backbone!r}.")
+        self.share, self.online, self.in_place = share, online, in_place
         self.backbone = Backbone2d(backbone)
         # One dropout, as in the authors' code, whatever the network had.
         self.backbone.neck = nn.Sequential(
@@ -185,7 +188,12 @@ class Tsm(nn.Module):
 
     def _maps(self, maps: Tensor, shift: Shift, frames: int) -> Tensor:
         for name, block, shifts in self._blocks():
-            maps = shifted_residual(block, maps, shift) if shifts else block(maps)
+            if not shifts:
+                maps = block(maps)
+            elif self.in_place:
+                maps = block(shift(maps))
+            else:
+                maps = shifted_residual(block, maps, shift)
             if name in self.non_local:
                 clips = rearrange(maps, "(b t) c h w -> b c t h w", t=frames)
                 maps = rearrange(self.non_local[name](clips), "b c t h w -> (b t) c h w")
@@ -194,7 +202,8 @@ class Tsm(nn.Module):
     def _blocks(self) -> Iterator[tuple[str, Any, bool]]:
         """The network's parts in the order in which they run: name, part, whether it shifts."""
         stages = dict(self.backbone.features.named_children())
-        every = 2 if len(stages.get("layer3", ())) >= 23 else 1  # type: ignore[arg-type]
+        deep = len(stages.get("layer3", ())) >= 23  # type: ignore[arg-type]
+        every = 2 if deep and not self.in_place else 1
         for stage_name, stage in stages.items():
             blocks = stage if isinstance(stage, nn.Sequential) else [stage]
             for number, block in enumerate(blocks):
@@ -231,6 +240,8 @@ class TsmOptions(TypedDict, total=False):
         share: an eighth of the channels moves in each direction by default.
         online: channels come from the frame before only, not from the next, so that `step` can
             judge a stream.
+        in_place: the shortcut carries shifted channels too, the paper's weaker form (Sec. 3.3);
+            what the toolkits call `shift_place="block"`.
         dropout: before the last layer, in training; 0.5 by default.
     """
 
@@ -238,6 +249,7 @@ class TsmOptions(TypedDict, total=False):
     size: int
     share: int
     online: bool
+    in_place: bool
     dropout: float
 
 
@@ -382,8 +394,25 @@ def from_torchvision(state: State, model: nn.Module) -> State:
     return own | from_torchvision_network(state, model)
 
 
+def _check_place(state: State, model: nn.Module) -> None:
+    """Refuse what has the same weights and computes something else with them."""
+    if any(re.search(r"layer2\.net\.", name) for name in state):
+        raise ValueError(
+            "This TSM pools time before layer2 (temporal_pool), which praxino's has no option for."
+        )
+    shifts_blocks = any(re.search(r"layer\d\.\d+\.(block\.)?net\.", name) for name in state)
+    shifts_branches = any(re.search(r"layer\d\.\d+\..*conv1\..*net\.", name) for name in state)
+    in_place = getattr(model, "in_place", False)
+    if (shifts_blocks and not in_place) or (shifts_branches and in_place):
+        raise ValueError(
+            f"This TSM shifts {'whole blocks' if shifts_blocks else 'in residual branches'}: build "
+            f"the model with in_place={shifts_blocks}."
+        )
+
+
 def from_mit_han_lab(state: State, model: nn.Module) -> State:
     """Rename the entries of the authors' TSM, or of their online demo's MobileNetV2."""
+    _check_place(state, model)
     state = rename(state, _MIT_HAN_LAB_NAMES)
     for name in [name for name in state if re.match(r"non_local\..*\.out\.bias$", name)]:
         # A bias before a norm only moves the mean that the norm takes away.
@@ -394,6 +423,7 @@ def from_mit_han_lab(state: State, model: nn.Module) -> State:
 
 def from_mmaction2(state: State, model: nn.Module) -> State:
     """Rename the entries of MMAction2's TSM recogniser."""
+    _check_place(state, model)
     mobilenet = any(name.startswith("backbone.layer7.") for name in state)
     return rename(state, _MMACTION2_MOBILENET_NAMES if mobilenet else _MMACTION2_NAMES)
 

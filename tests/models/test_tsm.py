@@ -224,3 +224,57 @@ def test_a_bias_before_a_norm_moves_its_mean() -> None:
 def test_non_local_blocks_see_the_future() -> None:
     with pytest.raises(ValueError, match=r"online=True .* non_local='gaussian'"):
         create_model("tsm_nl_r50", pairwise="gaussian", online=True)
+
+
+def test_in_place_the_shortcut_carries_shifted_channels_too() -> None:
+    model: Any = create_model("tsm_r18", 3, frames=2, size=32, in_place=True).eval()
+    given: list[Tensor] = []
+    block = model.backbone.features.layer1[0]
+    block.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    with torch.no_grad():
+        model(torch.randn(1, 3, 2, 32, 32, generator=torch.Generator().manual_seed(0)))
+    maps = given[0]  # (T, 64, 8, 8), after the max pooling behind a ReLU
+    assert (maps[1, :8] == 0).all()  # the last frame has none after it
+    assert (maps[0, 8:16] == 0).all()
+    assert (maps[:, 16:] != 0).any()
+
+
+def test_in_place_every_block_of_a_deep_network_shifts() -> None:
+    with torch.device("meta"):
+        models: list[Any] = [create_model("tsm_r101", 3, in_place=place) for place in (False, True)]
+    assert [sum(row[2] for row in model._blocks()) for model in models] == [2 + 2 + 12 + 2, 33]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("module.base_model.layer1.0.{}conv1.{}weight", "mit_han_lab"),
+        ("backbone.layer1.0.{}conv1.conv.{}weight", "mmaction2"),
+    ],
+)
+def test_weights_say_where_they_shift(name: str, source: str) -> None:
+    value = torch.zeros(64, 64, 3, 3)
+    with torch.device("meta"):
+        inside = create_model("tsm_r18", 3)
+        whole = create_model("tsm_r18", 3, in_place=True)
+    of_branch, of_block = {name.format("", "net."): value}, {name.format("net.", ""): value}
+    expected = ["backbone.features.layer1.0.conv1.weight"]
+    assert list(convert_state_dict(of_branch, source=source, model=inside)) == expected
+    assert list(convert_state_dict(of_block, source=source, model=whole)) == expected
+    with pytest.raises(ValueError, match="shifts whole blocks: build the model with in_place=True"):
+        convert_state_dict(of_block, source=source, model=inside)
+    with pytest.raises(ValueError, match="in residual branches: build the model with in_place=Fal"):
+        convert_state_dict(of_branch, source=source, model=whole)
+
+
+def test_refuses_weights_that_pool_time() -> None:
+    with torch.device("meta"):
+        model = create_model("tsm_r50", 3)
+    name = "base_model.layer2.net.0.conv1.net.weight"
+    with pytest.raises(ValueError, match=r"pools time before layer2 \(temporal_pool\)"):
+        convert_state_dict({name: torch.zeros(1)}, source="mit_han_lab", model=model)
+
+
+def test_a_mobilenet_has_no_blocks_to_shift_in_place() -> None:
+    with pytest.raises(ValueError, match=r"in_place=True is for ResNets, .* is 'mobilenet_v2'"):
+        create_model("tsm_mobilenet_v2", in_place=True)
