@@ -45,7 +45,10 @@ class LayerRow:
 
 
 def layer_table(
-    model: nn.Module, clip_shape: tuple[int, int, int, int] | None = None
+    model: nn.Module,
+    clip_shape: tuple[int, int, int, int] | None = None,
+    *,
+    receptive_fields: bool = True,
 ) -> list[LayerRow]:
     """The layers of a model in the order in which they run, the input first.
 
@@ -56,6 +59,8 @@ def layer_table(
     Args:
         model: takes `(B, C, T, H, W)` clips, one for each of `model.clip_spec.inputs`.
         clip_shape: C, T, H, W; None: as `model.clip_spec` says. With several inputs, C is ignored.
+        receptive_fields: follow what each unit sees, which takes most of the time; otherwise the
+            layers' receptive fields are zeros.
 
     Raises:
         ValueError: no clip shape was given and the model has none, or it cannot take this one.
@@ -68,7 +73,7 @@ def layer_table(
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
         }
         clips = [torch.empty_like(clip) for clip in clips]  # inference tensors, like all others
-        for clip in clips:
+        for clip in clips if receptive_fields else ():
             table.follow.start(clip)
         with table.follow:
             functional_call(model, on_meta, tuple(clips))
@@ -84,7 +89,8 @@ def multiply_adds(model: nn.Module, clip_shape: tuple[int, int, int, int] | None
         model: as in `layer_table`.
         clip_shape: as in `layer_table`.
     """
-    return sum(row.multiply_adds for row in layer_table(model, clip_shape))
+    rows = layer_table(model, clip_shape, receptive_fields=False)
+    return sum(row.multiply_adds for row in rows)
 
 
 def count_parameters(model: nn.Module) -> int:

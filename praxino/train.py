@@ -144,7 +144,7 @@ def _train(
         weights=weights,
         **config.model.options,
     )
-    spec = _clip_spec(model.clip_spec, config.clip)
+    spec = _clip_spec(_with_margin(model.clip_spec, config), config.clip)
     model.clip_spec, model.classes = spec, tuple(everything.classes)  # type: ignore[assignment]
     kept_still = freeze(model, config.model.freeze_until, config.model.freeze_batch_norm)
     peak_lr = config.optim.lr or (1e-3 if weights is None else 2e-4)
@@ -377,6 +377,20 @@ def _weights(config: TrainConfig) -> str | None:
     published = published_weights(config.model.name, **config.model.options)
     # Not those that only a person can download: nobody asked for them by name.
     return next((name for name, row in published.items() if row.by_hand is None), None)
+
+
+def _with_margin(spec: Any, config: TrainConfig) -> ClipSpec:
+    """Many weights are tested on crops as large as the picture, which leaves training nothing to
+    move: then the builder's own crop and size are taken.
+    """
+    loaded: ClipSpec = spec
+    if loaded.fit != "crop" or loaded.size < loaded.resize_short:
+        return loaded
+    with torch.device("meta"):
+        name, options = config.model.name, config.model.options
+        built: Any = create_model(name, **options_with(name, _weights(config), **options))
+    own: ClipSpec = built.clip_spec
+    return dataclasses.replace(loaded, size=own.size, resize_short=own.resize_short)
 
 
 def _clip_spec(spec: Any, changes: ClipConfig) -> ClipSpec:

@@ -77,7 +77,7 @@ def _compare(claim: Published) -> Iterator[Comparison]:
     needed = (claim.multiply_adds, claim.sizes, claim.receptive_fields, claim.layer_multiply_adds)
     if not any(needed):
         return
-    rows = layer_table(built[0], claim.clip)
+    rows = layer_table(built[0], claim.clip, receptive_fields=bool(claim.receptive_fields))
     if claim.multiply_adds is not None:
         found = sum(row.multiply_adds for row in rows)
         yield comparison("multiply-adds", *_about(claim.multiply_adds, found))

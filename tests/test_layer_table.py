@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from praxino.layer_table import LayerRow, count_parameters, layer_table, multiply_adds
+from praxino.models import create_model
 from praxino.video.clip_spec import ClipSpec
 
 SHAPE = (2, 7, 9, 10)
@@ -288,3 +289,11 @@ def test_counts_what_torchvision_states(name: str, shape: tuple[int, int, int, i
     assert round(sum(row.multiply_adds for row in rows) / 1e9, 3) == stated["_ops"]
     assert sum(row.parameters for row in rows) == stated["num_params"]
     assert rows[-1].receptive_field == shape[1:]
+
+
+def test_counting_needs_no_receptive_fields() -> None:
+    model = create_model("toy_3d")
+    fast, full = layer_table(model, receptive_fields=False), layer_table(model)
+    assert [row.multiply_adds for row in fast] == [row.multiply_adds for row in full]
+    assert {row.receptive_field for row in fast[1:]} == {(0, 0, 0)}
+    assert multiply_adds(model) == sum(row.multiply_adds for row in full)

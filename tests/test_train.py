@@ -12,7 +12,7 @@ from praxino.datasets.folder import read_folder
 from praxino.errors import VideoError
 from praxino.models import create_model
 from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from praxino.train import Listener, _clip_spec, _schedule, freeze, train
+from praxino.train import Listener, _clip_spec, _schedule, _with_margin, freeze, train
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights import checkpoint
@@ -193,3 +193,15 @@ def test_frozen_batch_norms_do_not_move(config, tmp_path):
         assert torch.equal(after[f"{name}.running_mean"], before[f"{name}.running_mean"])
     changed = [name for name in after if not torch.equal(after[name], before[name])]
     assert "head.weight" in changed
+
+
+def test_crops_of_published_weights_keep_a_margin_in_training() -> None:
+    """X3D-S is published on crops of 182 from 182; trained it is on 160 from 182."""
+    config = TrainConfig(model=ModelConfig("x3d_s", weights="kinetics400"))
+    own = create_model("x3d_s").clip_spec
+    tested = dataclasses.replace(own, size=182, resize_short=182)
+    found = _with_margin(tested, config)
+    assert (found.size, found.resize_short) == (own.size, own.resize_short)
+    assert found.size < found.resize_short
+    roomy = dataclasses.replace(tested, size=100)
+    assert _with_margin(roomy, config) is roomy
