@@ -10,11 +10,13 @@ import fnmatch
 import functools
 import inspect
 import logging
+import re
 import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from praxino.checked_json import checked
@@ -192,17 +194,19 @@ def load_weights(
     if isinstance(source, Weights):
         layout = source.layout
     layout = layout or _layout_of(state, name, model)
-    before = model.head
+    before, ours = model.head, state
     try:
         if layout is not None:
-            state = convert_state_dict(state, source=layout, model=model)
-        state = _with_head(model, state, path.name, keep_head)
-        load_strict(model, state, path.name)
-    except ValueError:
+            ours = convert_state_dict(state, source=layout, model=model)
+        ours = _with_head(model, ours, path.name, keep_head)
+        load_strict(model, ours, path.name)
+    except ValueError as error:
         model.head = before
-        if isinstance(source, Weights) and source.sha256_prefix is None:
-            forget(source)  # that it does not fit may well be the file's fault
-        raise
+        if isinstance(source, Weights):
+            if source.sha256_prefix is None:
+                forget(source)  # that it does not fit may well be the file's fault
+            raise
+        raise ValueError(f"{error}{_what_fits(state, name, model)}") from None
     if isinstance(source, Weights):
         said = {"mean": source.mean, "std": source.std}
         changes = {key: value for key, value in said.items() if value is not None}
@@ -239,6 +243,42 @@ def _layout_of(state: State, name: str, model: nn.Module) -> str | None:
         with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, RuntimeError):
             candidates[layout] = convert(state, model)
     return min(candidates, key=lambda layout: len(differences(model, candidates[layout])))
+
+
+def _what_fits(state: State, name: str, model: nn.Module) -> str:
+    """For an error: which option, or which relatives, have the names and shapes of these weights.
+
+    Tried are the model with each option that is a choice, and all models that share its layouts.
+    """
+    found = {key: value.to("meta") for key, value in state.items()}
+    layouts = _row(name).layouts
+    if _fits(found, model, layouts):
+        return ""  # it is something else that is wrong
+
+    def built_fits(name: str, **options: Any) -> bool:
+        with contextlib.suppress(ValueError), torch.device("meta"):
+            return _fits(found, create_model(name, **options), layouts)
+        return False  # no such combination of options
+
+    if built_fits(name):
+        return f" By its names and shapes it fits {name} without these options."
+    for option, kind in option_types(name).items():
+        for value in (True, False) if kind is bool else typing.get_args(kind):
+            if isinstance(value, str | bool) and built_fits(name, **{option: value}):
+                return f" By its names and shapes it fits {name} with {option}={value!r}."
+    relatives = [other for other, row in MODELS.items() if layouts and row.layouts is layouts]
+    fitting = [other for other in relatives if other != name and built_fits(other)]
+    return f" By its names and shapes it fits {' or '.join(fitting)}." if fitting else ""
+
+
+def _fits(state: State, model: nn.Module, layouts: Mapping[str, Layout]) -> bool:
+    """Whether weights fit in some layout, for any number of classes."""
+    for convert in (lambda state, model: state, *layouts.values()):
+        with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, RuntimeError):
+            found = differences(model, convert(state, model))
+            if all(re.match(r"head\.(weight|bias) is \(", line) for line in found):
+                return True
+    return False
 
 
 def convert_state_dict(state: Mapping[str, Any], *, source: str, model: nn.Module) -> State:

@@ -263,3 +263,40 @@ def test_a_family_is_one_of_the_list() -> None:
     row = models.MODELS["c3d"]
     with pytest.raises(ValueError, match=r"A family is one of frames, .*, not '4d'"):
         dataclasses.replace(row, family="4d")
+
+
+@pytest.mark.parametrize(
+    ("built", "options", "asked", "expected"),
+    [
+        ("resnet3d_10", {"shortcut": "A"}, {}, "resnet3d_10 with shortcut='A'"),
+        ("resnet3d_10", {}, {"shortcut": "A"}, "resnet3d_10 without these options"),
+        pytest.param(
+            "slow_nl_r50", {}, {}, "slow_nl_r50 or slow_nl_r50_4x16", marks=pytest.mark.slow
+        ),
+        ("swin3d_s", {"num_classes": 3}, {}, "swin3d_s"),
+    ],
+)
+def test_weights_that_do_not_fit_say_what_they_fit(
+    built: str, options: dict[str, Any], asked: dict[str, Any], expected: str
+) -> None:
+    name = {"slow_nl_r50": "slow_r50", "swin3d_s": "swin3d_t"}.get(built, built)
+    with torch.device("meta"):
+        state = create_model(built, **options).state_dict()
+        model = create_model(name, **asked)
+    said = f" By its names and shapes it fits {expected}."
+    assert models._what_fits(state, name, model) == said
+    assert models._what_fits(model.state_dict(), name, model) == ""
+
+
+def test_weights_that_fit_nothing_get_no_hint() -> None:
+    with torch.device("meta"):
+        model = create_model("swin3d_t", 3)
+    state = model.state_dict() | {"more": torch.zeros(1)}
+    assert models._what_fits(state, "swin3d_t", model) == ""
+
+
+def test_a_file_that_does_not_fit_says_what_it_fits(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.safetensors"
+    save_file(create_model("x3d_xs", 3).state_dict(), file)
+    with pytest.raises(ValueError, match=r"it fits x3d_m or x3d_s or x3d_xs\.$"):
+        create_model("x3d_l", weights=file)
