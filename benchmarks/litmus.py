@@ -355,13 +355,13 @@ architectures by this table: it shows that each of them learns, and which cannot
 
 CONDITIONS = """
 Seed 0 only. The answers are about {appearance}, {motion} and {order} videos, so another seed moves
-them by some hundredths; "sees order" asks for two standard deviations above a coin. AdamW with the
-learning rate below, 16 clips a step, no dropout, batch norms that average over some ten steps.
-Rates of 1e-3 and 3e-3 were tried on small_3d; all others were given one rate and no other.
-{machine} Seconds are wall clock while up to a dozen other programs had the machine: an upper bound, not to
-be compared from line to line.
-`python benchmarks/litmus.py` does it anew, or the models that are named; `praxino litmus NAME` does
-it for one model at its published width.
+them by several hundredths; "sees order" asks for two standard deviations above a coin. AdamW with
+the learning rate below, 16 clips a step, no dropout, batch norms that average over some ten steps.
+Tried before: rates of 1e-3 and 3e-3, 6 to 20 epochs and 16 frames on small_3d, 6 epochs on r3d_18
+and slow_r50. Nothing else was; epochs are what the machine had time for. {machine} Seconds are wall
+clock while up to a dozen other programs had the machine: an upper bound, not to be compared from
+line to line. `python benchmarks/litmus.py` does it anew, or the models that are named; `praxino
+litmus NAME` does it for one model at its published width.
 """
 
 
