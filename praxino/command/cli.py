@@ -854,6 +854,8 @@ def units(
         method: how gradients go back through ReLUs.
         weights: for a name: published weights or a file; without, weights are random.
     """
+    if channel == []:
+        raise ValueError("--channel needs a number, or several.")
     from praxino.evaluate import spec_of
     from praxino.explain.projection import project_units
     from praxino.explain.subject import open_subject

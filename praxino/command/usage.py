@@ -120,9 +120,10 @@ def _owner(word: str, command: str, commands: Mapping[str, Helps]) -> str:
     meant = _hyphens(word)
     if near := _near(meant, [name for name in commands.get(command, ()) if name[:2] == "--"]):
         return f"Did you mean {near}?"
-    for name, helps in commands.items():
-        if meant in helps:
-            return f"It is an option of {name}."
+    owners = [name for name, helps in commands.items() if meant in helps]
+    if owners:  # of several the one that most lines are for
+        likely = [name for name in ("train", "predict", "evaluate") if name in owners]
+        return f"It is an option of {(likely or owners)[0]}."
     return ""
 
 

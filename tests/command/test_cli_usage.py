@@ -21,7 +21,8 @@ def complete(command: str) -> list[str]:
     for argument in COMMANDS[command]:
         if argument.required:
             named = [argument.name] if argument.field_info.is_keyword else []
-            words += [*named, "7" if int in _parts(argument.hint) else "nowhere"]
+            is_number = not {int, float}.isdisjoint(_parts(argument.hint))
+            words += [*named, "7" if is_number else "nowhere"]
     return words
 
 
@@ -122,7 +123,7 @@ RECIPES = {
 
 # Code 1 is for an item that fails, 3 for the machine; everything else here is wrong usage.
 BY_HAND = [
-    (["zzz"], 2, "There is no command 'zzz'. There is: baseline, data,"),
+    (["zzz"], 2, "There is no command 'zzz'. There is: baseline, convert, data,"),
     ([""], 2, "There is no command ''."),
     (["help"], 2, "Did you mean '--help'?"),
     (["--epochs", "3"], 2, "A command comes first, --epochs is none. It is an option of train."),
@@ -162,7 +163,7 @@ BY_HAND = [
     (["video", "../recipes/empty.py"], 1, "is empty (0 bytes)"),
     (["video", "../recipes/fails.py"], 1, "is not a video that praxino reads"),
     (["models", "r3d_81"], 2, "Did you mean 'r3d_18'?"),
-    (["models", "zzz"], 2, "There is: c3d,"),
+    (["models", "zzz"], 2, "There is: baccouche_3dcnn,"),
     (["size", "0", "480"], 2, "width must be above 0, got 0"),
     (["size", "640", "480", "--fps", "nan"], 2, "fps must be above 0, got nan"),
     (["data", "import", "ucf102", "a", "--videos=.", "--to=x.csv"], 2, "Did you mean 'ucf101'?"),

@@ -165,7 +165,7 @@ print(inputs.fault_of(kept))
 """
     *_, content, fault = python("-c", code).splitlines()
     assert "inf" in content
-    assert len(content) < 60, "not shrunk"
+    assert len(content) < 100, "not shrunk"  # as drawn it has several hundred
     assert fault == "WRONG: KeyError: 'inf'"
 
 

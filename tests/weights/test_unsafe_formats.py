@@ -248,6 +248,12 @@ HANDED_ON = {
     "video.decoder.open_regular(path)",
     "command.video_report.report_video(path)",  # open_video, and a table
     "checksums.file_hash(path)",  # of bytes, whatever they are
+    "explain.animation.write_animation(path)",  # it writes, as the next two do
+    "explain.convolution.draw_sliding(path)",
+    "explain.filters.draw_filters(path)",
+    "models.options_with(weights)",  # a name is looked up, a file is not opened
+    "video.volume.read_volume(source)",  # of open_video; tests/video/test_volume.py
+    "video.volume.size_of(path)",  # adds up the sizes of files
 }
 
 
