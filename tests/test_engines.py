@@ -1,4 +1,5 @@
 import copy
+import gc
 import json
 import logging
 import subprocess
@@ -158,6 +159,7 @@ def test_prepared_once_and_again_when_the_weights_change(views, caplog):
     assert len(caplog.messages) == 2
     kept = len(engines._kept)
     del model
+    gc.collect()
     assert len(engines._kept) == kept - 1
 
 
