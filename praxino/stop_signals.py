@@ -2,11 +2,12 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import TypeVar
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
 
 from praxino.errors import Stopped
 
@@ -91,11 +92,38 @@ def stop_signals() -> Iterator[StopSignals]:
     try:
         for number in answered:
             signal.signal(number, stop._come)
-        yield stop
+        with _dropped_in_silence():
+            yield stop
         stop.raise_if_asked()
     finally:
         for number in answered:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def _dropped_in_silence() -> Iterator[None]:
+    """Print nothing of a `Stopped` that comes up where it cannot be passed on: it comes again.
+
+    Such places are a file's `read` and `seek` when FFmpeg calls them, and whatever Python runs
+    when it collects garbage. What has been read by then is used by nobody.
+    """
+    unraisable, uncaught = sys.unraisablehook, sys.excepthook
+
+    def on_unraisable(dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, Stopped):
+            unraisable(dropped)
+
+    def on_uncaught(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:  # Cython prints a traceback of its own before it tells Python
+        if not isinstance(error, Stopped):
+            uncaught(kind, error, trace)
+
+    sys.unraisablehook, sys.excepthook = on_unraisable, on_uncaught
+    try:
+        yield
+    finally:
+        sys.unraisablehook, sys.excepthook = unraisable, uncaught
 
 
 @contextmanager

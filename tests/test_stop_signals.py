@@ -1,10 +1,14 @@
 # ruff: noqa: PT012 - signals come in the middle of a block
 """When a signal stops a long job."""
 
+import io
 import os
 import signal
+import sys
 import threading
+from contextlib import suppress
 
+import av
 import pytest
 
 from praxino.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped
@@ -118,7 +122,6 @@ class Dropping:
         send("SIGTERM")  # what is raised in here is printed, and dropped
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_exception_that_python_drops_comes_again():
     done = []
     with pytest.raises(Stopped, match="SIGTERM"), stop_signals() as stop:
@@ -127,6 +130,44 @@ def test_an_exception_that_python_drops_comes_again():
         for batch in stop.whole_steps([1]):
             done.append(batch)
     assert done == ["dropped"]
+
+
+class Interrupted(io.BytesIO):
+    """A file during whose next read or seek a signal comes."""
+
+    broken = ""
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._break("read")
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._break("seek")
+        return super().seek(offset, whence)
+
+    def _break(self, name: str) -> None:
+        if self.broken == name:
+            self.broken = ""
+            send("SIGTERM")
+
+
+@pytest.mark.parametrize("name", ["read", "seek"])
+def test_a_signal_while_ffmpeg_reads_shows_no_traceback(numbered_video, capsys, name):
+    file = Interrupted(numbered_video.read_bytes())
+    file.broken = name
+    with pytest.raises(Stopped, match="SIGTERM"), stop_signals():
+        with suppress(av.FFmpegError), av.open(file) as container:
+            list(container.decode(video=0))
+        assert not file.broken
+    assert capsys.readouterr().err == ""
+
+
+def test_other_errors_that_python_drops_are_still_printed(capsys):
+    hooks = sys.unraisablehook, sys.excepthook
+    with stop_signals():
+        sys.excepthook(ValueError, ValueError("of another kind"), None)
+    assert "of another kind" in capsys.readouterr().err
+    assert (sys.unraisablehook, sys.excepthook) == hooks
 
 
 def test_signals_wait_until_processes_are_started():

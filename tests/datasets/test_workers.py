@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -49,15 +50,22 @@ def read_all(loader: WatchedLoader[int]) -> list[int]:
         return list(batches)
 
 
+@pytest.fixture
+def alarm() -> Iterator[Callable]:
+    """An answer to SIGCHLD that is not torch's, which an earlier `DataLoader` may have left."""
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)
+    yield signal.getsignal(signal.SIGCHLD)
+    signal.signal(signal.SIGCHLD, before)
+
+
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_reads_everything_and_its_processes_are_gone(workers):
+def test_reads_everything_and_its_processes_are_gone(alarm, workers):
     loader = watched(Examples(), workers=workers, persistent_workers=workers > 0)
-    before = signal.getsignal(signal.SIGCHLD)
     with loader as batches:
         assert list(batches) == list(batches) == list(range(ROWS))
         assert len(loader._processes) == workers
         assert all(process.is_alive() for process in loader._processes)
-        assert signal.getsignal(signal.SIGCHLD) == before
+        assert signal.getsignal(signal.SIGCHLD) == alarm
     assert not any(process.is_alive() for process in loader._processes)
 
 
