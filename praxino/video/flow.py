@@ -1,0 +1,172 @@
+"""Optical flow: where every pixel of a frame goes until the next one.
+
+    frames = video.frames(range(11)).pixels      # (11, H, W, 3) uint8
+    flow = compute_flow(frames, "tvl1")          # (10, H, W, 2) float32: pixels, u then v
+
+Flow is `I(t + 1, x + u, y + v) = I(t, x, y)`: brightness stays while things move; u points to the
+right and v down. Two-stream networks are fed its bytes: `flow_to_bytes` keeps what lies within
+20 pixels, in 256 steps, as the flow files that they were trained on do.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from praxino.did_you_mean import did_you_mean
+from praxino.errors import EnvironmentFault
+
+FlowMethod = Literal["farneback", "dis", "tvl1"]
+FLOW_METHODS: tuple[str, ...] = get_args(FlowMethod)
+
+BOUND = 20.0  # pixels; two-stream networks since Simonyan & Zisserman's are fed flow within it
+
+
+def compute_flow(frames: NDArray[np.uint8], method: str = "dis") -> NDArray[np.float32]:
+    """The flow from each frame to the next.
+
+    Args:
+        frames: `(T, H, W, 3)` uint8 RGB; T is at least 2, H and W at least 16.
+        method: one of `FLOW_METHODS`.
+
+    Returns:
+        `(T - 1, H, W, 2)` float32 in pixels: u (to the right), then v (down).
+
+    Raises:
+        TypeError: the frames are not uint8.
+        ValueError: another shape, fewer than two frames, or no such method.
+        EnvironmentFault: OpenCV, which the method needs, is not installed.
+    """
+    frames = check_frames(frames)
+    return flow_function(method)(frames)
+
+
+def flow_function(method: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """What computes flow by this method: it takes the frames of `compute_flow`, many times over.
+
+    Raises:
+        ValueError: no such method.
+        EnvironmentFault: as `compute_flow`.
+    """
+    if method not in FLOW_METHODS:
+        raise ValueError(f"There is no flow method {method!r}.{did_you_mean(method, FLOW_METHODS)}")
+    pair = _opencv_pair(method)
+    return lambda frames: _pair_by_pair(frames, pair)
+
+
+def check_frames(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The frames, if flow can be computed from them.
+
+    Raises:
+        TypeError: not uint8.
+        ValueError: not `(T, H, W, 3)`, fewer than two frames, or smaller than 16 x 16 pixels.
+    """
+    frames = np.asarray(frames)
+    if frames.dtype != np.uint8:
+        raise TypeError(f"Flow is computed from uint8 RGB in 0 to 255, got {frames.dtype}.")
+    if frames.ndim != 4 or frames.shape[-1] != 3:
+        raise ValueError(f"Frames have the shape (T, H, W, 3), got {frames.shape}.")
+    if len(frames) < 2:
+        raise ValueError(
+            f"Flow leads from one frame to the next: give 2 or more, got {len(frames)}."
+        )
+    if min(frames.shape[1:3]) < 16:
+        raise ValueError(
+            f"Flow needs frames of at least 16 x 16 pixels, got {frames.shape[2]} x "
+            f"{frames.shape[1]}. Enlarge them first."
+        )
+    return frames
+
+
+def flow_to_bytes(flow: NDArray[np.floating[Any]], bound: float = BOUND) -> NDArray[np.uint8]:
+    """Flow in 8 bits: 0 is `-bound`, 255 is `bound`, and what lies outside is clipped.
+
+    No byte is exactly zero flow: it becomes 128, which reads as 1/255 of the bound.
+
+    Args:
+        flow: of any shape, in pixels.
+        bound: pixels, above 0.
+
+    Raises:
+        ValueError: the bound is not above 0, or the flow holds numbers that are none.
+    """
+    _check_bound(bound)
+    if not np.isfinite(flow).all():
+        raise ValueError("The flow holds NaN or infinity. Compute it again from whole frames.")
+    # In float32: the values of flow, and cheap. rint takes halves to the even side, as cvRound of
+    # the program that made the published flow files does.
+    steps = (np.asarray(flow, dtype=np.float32) + bound) * np.float32(255 / (2 * bound))
+    return np.clip(np.rint(steps), 0, 255).astype(np.uint8)
+
+
+def flow_from_bytes(flow_bytes: NDArray[np.uint8], bound: float = BOUND) -> NDArray[np.float32]:
+    """Flow in pixels from what `flow_to_bytes` made of it: within half a step, `bound / 255`.
+
+    Args:
+        flow_bytes: of any shape, uint8.
+        bound: as it was given to `flow_to_bytes`.
+
+    Raises:
+        TypeError: not uint8.
+        ValueError: the bound is not above 0.
+    """
+    _check_bound(bound)
+    flow_bytes = np.asarray(flow_bytes)
+    if flow_bytes.dtype != np.uint8:
+        raise TypeError(f"Flow in bytes is uint8, got {flow_bytes.dtype}.")
+    return flow_bytes * np.float32(2 * bound / 255) - np.float32(bound)
+
+
+def _check_bound(bound: float) -> None:
+    if not 0 < bound < float("inf"):
+        raise ValueError(f"The bound of flow is in pixels, above 0, got {bound}.")
+
+
+def import_opencv() -> Any:
+    """OpenCV with its contributed modules, where TV-L1 is.
+
+    Raises:
+        EnvironmentFault: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError:
+        raise EnvironmentFault(
+            "OpenCV is not installed, and this way of computing flow is its. "
+            "Run: pip install 'praxino[flow]'"
+        ) from None
+    return cv2
+
+
+def _pair_by_pair(
+    frames: NDArray[np.uint8],
+    pair: Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    cv2 = import_opencv()
+    grey = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames]
+    return np.stack([pair(grey[t], grey[t + 1]) for t in range(len(grey) - 1)])
+
+
+def _opencv_pair(
+    method: str,
+) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
+    """A function from two grey frames to the flow between them, by OpenCV."""
+    cv2 = import_opencv()
+    if method == "farneback":
+        # The settings of OpenCV's own example: 3 levels, windows of 15, polynomials over 5 pixels.
+        def farneback(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+
+        return farneback
+    if method == "dis":
+        matcher = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    else:
+        try:
+            matcher = cv2.optflow.DualTVL1OpticalFlow_create()
+        except AttributeError:
+            raise EnvironmentFault(
+                "This OpenCV has no contributed modules, and TV-L1 is one of them. "
+                "Run: pip install 'praxino[flow]'"
+            ) from None
+    return lambda first, second: matcher.calc(first, second, None)
