@@ -42,6 +42,7 @@ from praxino.models.ltc import *
 from praxino.models.mc3 import *
 from praxino.models.mvit import *
 from praxino.models.non_local import *
+from praxino.models.one_channel import OneChannel, to_one_channel
 from praxino.models.preact_resnet3d import *
 from praxino.models.r2plus1d import *
 from praxino.models.r3d import *
@@ -103,7 +104,8 @@ def create_model(
         weights: a published set by name (downloaded once), a file (`.safetensors`, or another
             toolkit's checkpoint in one of the model's layouts), or None: random weights.
         **options: keyword arguments of the model's builder; those that are not given are as the
-            published weights need them.
+            published weights need them. And `grey=True` of every model of clips in colour: it is
+            turned into one of one channel, with its weights (`one_channel.py`).
 
     Raises:
         ValueError: no model or no weights of that name, weights that do not fit, or an option that
@@ -118,6 +120,7 @@ def create_model(
         if option not in known:
             raise TypeError(f"{name} has no option {option!r}.{did_you_mean(option, known)}")
         options[option] = checked(known[option], value, name, option)
+    grey = options.pop("grey", False)
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes}.")
     if weights is not None:
@@ -145,9 +148,12 @@ def create_model(
         said = ", ".join(f"{key}={value!r}" for key, value in (classes | options).items())
         raise ValueError(f"{name} cannot be built with {said}: {reason}") from None
     if weights is not None:
+        # Weights are in colour, but for a file that was saved of the grey model itself.
+        if grey and source is None and _fits(_state_in(weights), to_one_channel(model), {}):
+            model, grey = to_one_channel(model), False
         keep_head = num_classes is None
         load_weights(model, name, source or Path(weights), keep_head=keep_head, asked=asked)
-    return model
+    return to_one_channel(model) if grey else model
 
 
 def options_with(name: str, weights: str | Path | None, **options: Any) -> dict[str, Any]:
@@ -190,7 +196,7 @@ def load_weights(
         EnvironmentFault: published weights cannot be downloaded.
     """
     path = fetch(source) if isinstance(source, Weights) else Path(source)
-    state = unwrapped(read_state(path))
+    state, model = _state_in(path), _named_by(model)
     if isinstance(source, Weights):
         layout = source.layout
     layout = layout or _layout_of(state, name, model)
@@ -214,6 +220,15 @@ def load_weights(
         spec: Any = model.clip_spec
         model.clip_spec = dataclasses.replace(spec, **changes)
     return layout
+
+
+def _state_in(path: str | Path) -> State:
+    return unwrapped(read_state(Path(path)))
+
+
+def _named_by(model: nn.Module) -> nn.Module:
+    """The network whose names weights have, once the prefix that all of them share is off."""
+    return model.model if isinstance(model, OneChannel) else model
 
 
 def _with_head(model: nn.Module, state: State, where: str, keep_head: bool) -> State:
@@ -273,6 +288,7 @@ def _what_fits(state: State, name: str, model: nn.Module) -> str:
 
 def _fits(state: State, model: nn.Module, layouts: Mapping[str, Layout]) -> bool:
     """Whether weights fit in some layout, for any number of classes."""
+    model = _named_by(model)
     for convert in (lambda state, model: state, *layouts.values()):
         with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, RuntimeError):
             found = differences(model, convert(state, model))
@@ -361,7 +377,7 @@ def option_types(name: str) -> dict[str, Any]:
             kinds |= typing.get_type_hints(typing.get_args(hints[parameter.name])[0])
         elif parameter.name != "num_classes":
             kinds[parameter.name] = hints[parameter.name]
-    return kinds
+    return {**kinds, "grey": bool}
 
 
 def _row(name: str) -> ModelRow:

@@ -66,9 +66,7 @@ def to_one_channel(model: nn.Module) -> OneChannel:
     the channels have one mean, as those of I3D and SlowFast; other means become a bias, which is
     exact but for the border, where kernels hang over the zeros around a clip.
 
-    No checkpoint knows how to build it again, so it is for training and measuring in Python. To
-    start from the command line, `inflated` takes the option `stream="grey"`; and every model takes
-    volumes as they come, as three equal channels.
+    `create_model(..., grey=True)` does the same, and is an option that checkpoints remember.
 
     Args:
         model: any that takes `(B, 3, T, H, W)` and begins with convolutions; it stays as it is.
@@ -109,10 +107,10 @@ def _sum_channels(layer: nn.Conv2d | nn.Conv3d, spec: ClipSpec, mean: float, std
         )
         per_channel = (1, 3) + (1,) * (old.ndim - 2)
         summed = (old * scale.view(per_channel)).sum(dim=1, keepdim=True)
-        if shift.abs().max() > 1e-6:
-            moved = (old * shift.view(per_channel)).flatten(1).sum(dim=1)
-            moved = moved if layer.bias is None else layer.bias + moved
-            layer.bias = nn.Parameter(moved, requires_grad=old.requires_grad)
+        # Also where it is zero: a checkpoint does not know which means the channels had.
+        moved = (old * shift.view(per_channel)).flatten(1).sum(dim=1)
+        moved = moved if layer.bias is None else layer.bias + moved
+        layer.bias = nn.Parameter(moved, requires_grad=old.requires_grad)
         layer.weight = nn.Parameter(summed, requires_grad=old.requires_grad)
     layer.in_channels = 1
     layer.register_forward_pre_hook(_first_channel)

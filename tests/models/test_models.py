@@ -39,10 +39,10 @@ def test_an_unknown_option_gets_a_hint() -> None:
 
 
 def test_options_are_named_for_the_command_line() -> None:
-    shared = ["frames", "size", "same_padding", "normalisation"]
+    shared = ["frames", "size", "same_padding", "normalisation", "grey"]
     assert options_of("single_frame") == ["backbone", *shared]
     assert options_of("late_fusion_fc_resnet18") == ["hidden", *shared]
-    assert options_of("c3d") == []
+    assert options_of("c3d") == ["grey"]
 
 
 def test_an_option_changes_the_model() -> None:
