@@ -4,8 +4,10 @@ Evaluation never skips: a video that cannot be read counts as wrong, and is name
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,10 @@ from praxino.results import EVALUATED, Evaluation
 from praxino.video.clip_spec import ClipSpec
 from praxino.video.decoding import Backend, Decoding, Window
 from praxino.video.transforms import FlipPairs
+from praxino.video.volume import is_volume
 from praxino.weights.checkpoint import find_checkpoint, load_model, weights_hash
+
+log = logging.getLogger("praxino")
 
 CROPS = (1, 3, 10)
 LARGEST_RESULT = 100_000_000  # bytes of a result.json: a thousand classes have a million confusions
@@ -97,7 +102,7 @@ def evaluate(
         stall_seconds: a loader process that reads one video for longer than this hangs.
         backend: as in `open_video`.
         untrusted: as in `open_video`.
-        window: as in `open_video`; for volumes.
+        window: as in `open_video`; for volumes; None: the window of the model's training.
         progress: called with (videos done, videos in all).
 
     Returns:
@@ -135,6 +140,9 @@ def evaluate(
             f"To take all rows, use --split all, or split='' in Python."
         )
     chosen = with_model_classes(chosen, model)
+    if not untrusted:
+        window = window_of(model, window, (chosen.path(row) for row in chosen.rows))
+        decoding = dataclasses.replace(decoding, window=window)
     scores = score_videos(
         model,
         chosen,
@@ -279,6 +287,31 @@ def spec_of(model: nn.Module) -> ClipSpec:
             f"Set model.clip_spec to a praxino.ClipSpec."
         )
     return spec
+
+
+def window_of(model: nn.Module, asked: Window | None, sources: Iterable[object]) -> Window | None:
+    """What is shown of volumes: what is asked for, else what the model was trained with.
+
+    A window that is asked for and is another one than in training is told in a line.
+
+    Args:
+        model: from `load_model`, whose card remembers the window of its training; or any other.
+        asked: by whoever calls.
+        sources: what will be shown; where none of them is a volume, there is no window to take.
+    """
+    card = getattr(model, "card", None)
+    trained: Window | None = card.window if card else None
+    if asked is None:
+        return trained if trained is not None and any(map(is_volume, sources)) else None
+    if card and asked != trained:
+        _tell_of_window(asked, trained)
+    return asked
+
+
+@cache
+def _tell_of_window(asked: Window, trained: Window | None) -> None:
+    known = f"was trained with {trained[0]:g}, {trained[1]:g}" if trained else "knows of none"
+    log.warning("The window is %g, %g, and the model %s: its answers may be wrong.", *asked, known)
 
 
 def with_model_classes(manifest: Manifest, model: nn.Module) -> Manifest:

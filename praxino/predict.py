@@ -12,7 +12,7 @@ from torch import nn
 from praxino.computing import Computing, Engine, Precision
 from praxino.datasets.clips import missing_frames, sampling_errors
 from praxino.engines import Runner, running, settle
-from praxino.evaluate import classify, spec_of
+from praxino.evaluate import classify, spec_of, window_of
 from praxino.results import Recognition
 from praxino.video import sampling, transforms
 from praxino.video.clip_spec import ClipSpec
@@ -62,7 +62,7 @@ def predict(
             first, which takes seconds to minutes, and is done once for a model.
         backend: as in `open_video`; for files.
         untrusted: as in `open_video`; for files.
-        window: as in `open_video`; for volumes.
+        window: as in `open_video`; for volumes; None: the window of the model's training.
 
     Returns:
         Scores of the video and of each clip.
@@ -76,6 +76,8 @@ def predict(
     if not isinstance(model, nn.Module):
         model = load_model(model)
     decoding = Decoding(backend, untrusted, window)
+    if not untrusted:
+        decoding = dataclasses.replace(decoding, window=window_of(model, window, [source]))
     computing, where = settle(Computing(engine, precision), device)
     spec = spec_of(model)
     if clips < 1:

@@ -568,7 +568,7 @@ def _card(
     }
     name = config.model.name
     options = options_with(name, _weights(config), **config.model.options)
-    return Card(name, options, classes, spec, notes)
+    return Card(name, options, classes, spec, notes, config.data.window)
 
 
 def _write_history(run: Path, history: tuple[Epoch, ...]) -> None:

@@ -183,7 +183,8 @@ def predict(
         engine: what computes the model; compile and openvino prepare it first, once.
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
-        window: of volumes: centre and width of what is shown, in Hounsfield units of CT.
+        window: of volumes: centre and width of what is shown, in Hounsfield units of CT; that of
+            the model's training unless given.
     """
     from praxino.datasets.folder import find_videos
     from praxino.predict import predict as recognise
@@ -461,6 +462,7 @@ def _training_program(command: str, base: "TrainConfig") -> App:
         run: Path | None = None,
         resume: bool = False,
         tiny_: Annotated[bool, Parameter(name="--tiny", negative="")] = False,
+        window: Window | None = None,
         config: Any = None,
     ) -> Any:
         """Train a model on a folder of class folders, a manifest, or as a recipe says.
@@ -470,12 +472,22 @@ def _training_program(command: str, base: "TrainConfig") -> App:
             run: the folder for checkpoints, curves and report; runs/SOURCE unless given.
             resume: go on where the run in that folder stopped.
             tiny_: the same in about two minutes: two epochs over four videos of each class.
+            window: short for --data.window.
             config: all other settings, each by its own flag.
         """
         settings = base if config is None else as_config(base, config)
         if ".py:" not in source:
             settings = dataclasses.replace(
                 settings, data=dataclasses.replace(settings.data, source=source)
+            )
+        if window is not None:
+            if settings.data.window not in (base.data.window, window):
+                raise ValueError(
+                    f"--window {window[0]:g} {window[1]:g} is short for --data.window, which is "
+                    f"another one. Give one of them."
+                )
+            settings = dataclasses.replace(
+                settings, data=dataclasses.replace(settings.data, window=window)
             )
         if resume and run is None:
             raise ValueError("--resume needs --run: the folder of the run that is to go on.")
@@ -565,7 +577,8 @@ def evaluate(
         engine: what computes the model; compile and openvino prepare it first, once.
         backend: what decodes the videos.
         untrusted: decode each in a locked process of its own, bounded in memory and time.
-        window: of volumes: centre and width of what is shown, in Hounsfield units of CT.
+        window: of volumes: centre and width of what is shown, in Hounsfield units of CT; that of
+            the model's training unless given.
     """
     from praxino.datasets.source import open_source
     from praxino.evaluate import evaluate as measure

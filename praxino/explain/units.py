@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from praxino.atomic import atomic_write, write_text
 from praxino.datasets.clips import sampling_errors
-from praxino.evaluate import spec_of
+from praxino.evaluate import spec_of, window_of
 from praxino.explain.animation import write_animation
 from praxino.explain.projection import Projections, Unit
 from praxino.video import sampling, transforms
@@ -37,7 +37,8 @@ def clip_of(model: nn.Module, video: str | Path) -> Tensor:
             f"{type(model).__name__} looks at {' and '.join(spec.inputs)}, and a video file has "
             "rgb. Name another model."
         )
-    with open_video(video, short_side=spec.resize_short) as opened:
+    window = window_of(model, None, [video])
+    with open_video(video, short_side=spec.resize_short, window=window) as opened:
         with sampling_errors(str(video)):
             indices = sampling.test_clips(opened.timestamps, spec, 1)  # (1, T)
         pixels = opened.clips(indices).pixels[0]  # (T, H, W, 3)

@@ -1,4 +1,5 @@
-"""Save and load models. A checkpoint remembers its model's name, options, clip spec and classes.
+"""Save and load models. A checkpoint remembers its model's name, options, clip spec and classes,
+and of volumes the window that they were shown in.
 
 Everything is safetensors and JSON, and nothing is ever unpickled.
 """
@@ -23,6 +24,7 @@ from praxino.errors import EnvironmentFault
 from praxino.models import MODELS, create_model, option_types
 from praxino.shortened import printable, shortened
 from praxino.video.clip_spec import ClipSpec
+from praxino.video.decoding import Decoding, Window
 from praxino.weights.fitting import State, check_fit, load_strict
 from praxino.weights.safetensors_header import load_tensors, read_header
 
@@ -43,6 +45,11 @@ class Card:
         classes: names, in the order of the logits.
         clip_spec: what the model is fed.
         notes: facts for people: epoch, accuracy with its protocol, manifest hash.
+        window: centre and width of what was shown of the volumes in training; None: no volumes, or
+            no window.
+
+    Raises:
+        ValueError: a window without width.
     """
 
     model: str
@@ -50,6 +57,10 @@ class Card:
     classes: tuple[str, ...]
     clip_spec: ClipSpec
     notes: dict[str, Any]
+    window: Window | None = None
+
+    def __post_init__(self) -> None:
+        Decoding(window=self.window)  # checks it
 
 
 def save_model(path: str | Path, model: nn.Module, card: Card) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from praxino.datasets.synthetic_volumes import WINDOW, render_volumes
 from praxino.errors import Stopped
 from praxino.models.small_3d import small_3d
 from praxino.recipe import DataConfig, ModelConfig, OptimConfig, TrainConfig, to_json
@@ -150,6 +151,21 @@ def test_every_signal_that_means_the_end_saves_first(config, tmp_path, whole, na
     assert sorted((run / "state").glob("step-*"))[-1].name == "step-00000004-epoch-0001"
     assert any("Resuming at epoch 2, step 4." in line for line in go_on(config, run))
     assert came_to(run) == whole
+
+
+def test_on_volumes_it_comes_to_the_same(config, tmp_path):
+    manifest = render_volumes(tmp_path / "volumes", volumes_per_class=10, slices=8, size=16)
+    data = DataConfig(str(manifest), workers=0, window=WINDOW["nodule"])
+    config = dataclasses.replace(config, data=data, epochs=2)
+    left_alone = came_to(train(config, tmp_path / "whole"))
+    run = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train(config, run, listener=stop_after(4))
+    other = dataclasses.replace(data, window=(40, 80))
+    with pytest.raises(ValueError, match="was started with other settings of data"):
+        train(dataclasses.replace(config, data=other), run, resume=True)
+    assert any("Resuming at epoch 2, step 4." in line for line in go_on(config, run))
+    assert came_to(run) == left_alone
 
 
 def test_a_stop_in_validation_or_in_the_last_evaluation(config, tmp_path, whole, monkeypatch):
