@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Unpack
 
 from praxino.models.resnet_video import (
-    EVERY_8TH,
+    EVENLY_8X8,
     LAYOUTS,
     ONE_PERCENT_MORE,
     Options,
@@ -111,12 +111,12 @@ _SIZE_224 = {"size": 224, "resize_short": 224}
 
 WEIGHTS_R50 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/C2D_8x8_R50.pyth", {"top1": 71.46, "top5": 89.68}, clip=EVERY_8TH
+        "kinetics/C2D_8x8_R50.pyth", {"top1": 71.46, "top5": 89.68}, clip=EVENLY_8X8
     ),
 }
 WEIGHTS_NOPOOL_R50 = {
     "kinetics400": caffe2_weights(
-        "C2D_NOPOOL_8x8_R50.pkl", {"top1": 67.2, "top5": 87.8}, clip=EVERY_8TH
+        "C2D_NOPOOL_8x8_R50.pkl", {"top1": 67.2, "top5": 87.8}, clip=EVENLY_8X8
     ),
     "kinetics400_mmaction2": mmaction2_weights(
         "c2d/c2d_r50-in1k-pre-nopool_8xb32-8x8x1-100e_kinetics400-rgb",

@@ -26,7 +26,7 @@ from praxino.video.clip_spec import (
     ClipSpec,
 )
 from praxino.weights.fitting import State, rename
-from praxino.weights.published import Weights
+from praxino.weights.published import Weights, evenly
 
 __all__ = [
     "csn_r101",
@@ -366,9 +366,9 @@ WEIGHTS_R101 = {
         num_classes=400,
         licence="Apache-2.0 (pytorchvideo)",
         accuracy={"top1": 77.0, "top5": 92.9},
-        protocol="video level, 10 clips of 32 frames at 15 per second, 3 crops of 256",
+        protocol="video level, 10 clips of 32 frames at 14.8 per second, 3 crops of 256",
         layout="pytorchvideo",
-        clip={"stride_frames": None, "frames_per_second": 15.0},
+        clip=evenly(32, 2),
     )
 }
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Unpack
 
 from praxino.models.resnet_video import (
-    EVERY_8TH,
+    EVENLY_8X8,
     LAYOUTS,
     ONE_PERCENT_MORE,
     Options,
@@ -100,10 +100,10 @@ _IMAGENET = "ImageNet, then Kinetics-400"
 
 WEIGHTS_R50 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/I3D_8x8_R50.pyth", {"top1": 73.27, "top5": 90.70}, clip=EVERY_8TH
+        "kinetics/I3D_8x8_R50.pyth", {"top1": 73.27, "top5": 90.70}, clip=EVENLY_8X8
     ),
     "kinetics400_caffe2": caffe2_weights(
-        "I3D_8x8_R50.pkl", {"top1": 73.5, "top5": 90.8}, clip=EVERY_8TH
+        "I3D_8x8_R50.pkl", {"top1": 73.5, "top5": 90.8}, clip=EVENLY_8X8
     ),
 }
 WEIGHTS_R50_32X2 = {

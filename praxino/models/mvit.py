@@ -21,7 +21,7 @@ from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 from praxino.weights.fitting import State, rename
-from praxino.weights.published import Weights
+from praxino.weights.published import Weights, evenly
 
 __all__ = [
     "mvit_v1_b",
@@ -327,7 +327,8 @@ _TORCHVISION = "https://download.pytorch.org/models/"
 _PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
 _PYSLOWFAST = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/"
 _MMACTION2 = "https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/"
-_FIVE_CLIPS = "video level, 5 clips of {} frames, 1 crop of 224"
+_FIVE_CLIPS = "video level, 5 clips of {} frames, 1 crop of 224 from 256"
+_FIVE_CLIPS_224 = "video level, 5 clips of {} frames with stride {}, 1 crop of 224 from 224"
 
 
 def _weights(
@@ -371,26 +372,41 @@ WEIGHTS_V1_B = {
         sha256_prefix="dbeb1030",
     ),
     "kinetics400_pytorchvideo": _weights(
-        _PYTORCHVIDEO + "MVIT_B_16x4.pyth", "pytorchvideo", 78.85, 93.85, "16"
+        _PYTORCHVIDEO + "MVIT_B_16x4.pyth", "pytorchvideo", 78.85, 93.85, "16", clip=evenly(16, 4)
     ),
 }
 WEIGHTS_V1_B_32X3 = {
     "kinetics400": _weights(
-        _PYTORCHVIDEO + "MVIT_B_32x3_f294077834.pyth", "pytorchvideo", 80.30, 94.69, "32"
+        _PYTORCHVIDEO + "MVIT_B_32x3_f294077834.pyth",
+        "pytorchvideo",
+        80.30,
+        94.69,
+        "32",
+        clip=evenly(32, 3),
     ),
 }
 WEIGHTS_V1_B_24 = {
-    "kinetics400": _weights(_PYSLOWFAST + "mvit/k400.pyth", "pyslowfast", 80.4, 94.8, "32"),
+    "kinetics400": _weights(
+        _PYSLOWFAST + "mvit/k400.pyth", "pyslowfast", 80.4, 94.8, "32", clip=evenly(32, 3)
+    ),
     "kinetics600": _weights(
         _PYSLOWFAST + "mvit/k600.pyth",
         "pyslowfast",
         83.9,
         96.5,
         "32",
+        clip=evenly(32, 3),
         trained_on="Kinetics-600",
         num_classes=600,
     ),
 }
+
+
+def _counted(stride: int) -> dict[str, Any]:
+    """MMAction2 counts the video's own frames."""
+    return {"frames_per_second": None, "stride_frames": stride}
+
+
 _SSV2 = "Kinetics-400, then Something-Something V2"
 _UNIFORM = "video level, 1 clip of {} frames spread over the video, 3 crops of 224"
 _SPREAD = {"frames_per_second": None, "resize_short": 224}
@@ -410,6 +426,7 @@ WEIGHTS_V2_S = {
         81.0,
         94.6,
         "16",
+        clip=evenly(16, 4),
     ),
     "kinetics400_mmaction2": _weights(
         _MMACTION2 + "mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/"
@@ -419,6 +436,8 @@ WEIGHTS_V2_S = {
         94.7,
         "16",
         sha256_prefix="23284ff3",
+        protocol=_FIVE_CLIPS_224.format("{}", 4),
+        clip=_counted(4) | {"resize_short": 224},
     ),
     "something_v2": _weights(
         _MMACTION2 + "mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb/"
@@ -441,6 +460,7 @@ WEIGHTS_V2_B = {
         82.9,
         95.7,
         "32",
+        clip=evenly(32, 3),
     ),
     "kinetics400_mmaction2": _weights(
         _MMACTION2 + "converted/mvit-base-p244_32x3x1_kinetics400-rgb_20221021-f392cd2d.pth",
@@ -449,6 +469,8 @@ WEIGHTS_V2_B = {
         95.8,
         "32",
         sha256_prefix="f392cd2d",
+        protocol=_FIVE_CLIPS_224.format("{}", 3),
+        clip=_counted(3) | {"resize_short": 224},
     ),
     "something_v2": _weights(
         _MMACTION2 + "converted/mvit-base-p244_u32_sthv2-rgb_20221021-d5de5da6.pth",
@@ -474,6 +496,7 @@ WEIGHTS_V2_L = {
         "40",
         trained_on="ImageNet-21k, then Kinetics-400",
         protocol=_LARGE,
+        clip=evenly(40, 3),
     ),
     "kinetics400_mmaction2": _weights(
         _MMACTION2 + "converted/mvit-large-p244_40x3x1_kinetics400-rgb_20221021-11fe1f97.pth",
@@ -483,8 +506,8 @@ WEIGHTS_V2_L = {
         "40",
         sha256_prefix="11fe1f97",
         trained_on="ImageNet-21k, then Kinetics-400",
-        protocol=_LARGE,
-        clip=_GREY,
+        protocol="video level, 5 clips of {} frames with stride 3, 3 crops of 312",
+        clip=_counted(3) | _GREY,
     ),
     "something_v2": _weights(
         _MMACTION2 + "converted/mvit-large-p244_u40_sthv2-rgb_20221021-61696e07.pth",
@@ -493,7 +516,11 @@ WEIGHTS_V2_L = {
         94.0,
         "40",
         sha256_prefix="61696e07",
-        protocol="video level, 1 clip of {} frames spread over the video, 3 crops of 312",
+        # Its page says 312, which the network is built for, and so do the authors' own settings.
+        protocol=(
+            "video level, 1 clip of {} frames spread over the video, 3 crops of 312, as its page "
+            "says; its configuration crops 224"
+        ),
         clip={"frames_per_second": None, **_GREY},
         trained_on=_SSV2,
         num_classes=174,

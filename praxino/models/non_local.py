@@ -24,7 +24,7 @@ from praxino.did_you_mean import did_you_mean
 from praxino.models.c2d import c2d_r50
 from praxino.models.i3d_resnet import i3d_r50, i3d_r50_32x2, i3d_r101
 from praxino.models.resnet_video import (
-    EVERY_8TH,
+    EVENLY_8X8,
     LAYOUTS,
     Options,
     VideoResNet,
@@ -40,7 +40,6 @@ from praxino.models.slowfast import (
     slowfast_r50,
     slowfast_r50_4x16,
 )
-from praxino.video.clip_spec import CHANNELS
 from praxino.weights.published import Weights
 
 __all__ = [
@@ -229,15 +228,12 @@ def _shapes(model: nn.Module, names: Sequence[str]) -> dict[str, tuple[int, ...]
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
     }
-    clips = tuple(
-        torch.empty(1, CHANNELS[name], spec.frames, spec.size, spec.size, device="meta")
-        for name in spec.inputs
-    )
+    clip = torch.empty(1, spec.channels, spec.frames, spec.size, spec.size, device="meta")
     handles = [model.get_submodule(name).register_forward_hook(note(name)) for name in names]
     training = [module for module in model.modules() if module.training]
     try:
         with torch.no_grad():
-            functional_call(model.eval(), on_meta, clips)
+            functional_call(model.eval(), on_meta, (clip,))
     finally:
         for module in training:
             module.training = True
@@ -412,7 +408,7 @@ _IMAGENET = "ImageNet, then Kinetics-400"
 
 WEIGHTS_I3D = {
     "kinetics400": caffe2_weights(
-        "I3D_NLN_8x8_R50.pkl", {"top1": 74.0, "top5": 91.1}, clip=EVERY_8TH
+        "I3D_NLN_8x8_R50.pkl", {"top1": 74.0, "top5": 91.1}, clip=EVENLY_8X8
     ),
 }
 WEIGHTS_I3D_32X2 = {

@@ -21,7 +21,7 @@ from praxino.models.row import ModelRow, Published
 from praxino.models.window_mean import WindowMean
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
 from praxino.weights.fitting import State, rename
-from praxino.weights.published import Weights
+from praxino.weights.published import Weights, evenly
 
 __all__ = [
     "r2plus1d_18",
@@ -438,9 +438,9 @@ WEIGHTS_R50 = {
         num_classes=400,
         licence="Apache-2.0 (pytorchvideo)",
         accuracy={"top1": 76.01, "top5": 92.23},
-        protocol="video level, 10 clips of 16 frames at 7.5 per second, 3 crops of 256",
+        protocol="video level, 10 clips of 16 frames at 7.14 per second, 3 crops of 256",
         layout="pytorchvideo",
-        clip={"stride_frames": None, "frames_per_second": 7.5},
+        clip=evenly(16, 4),
     )
 }
 
@@ -460,7 +460,7 @@ def _ig65m(
         accuracy=accuracy,
         protocol="video level, measured on the Caffe2 weights before their conversion",
         layout="torchvision",
-        clip={"frames": 8} if file.startswith("clip8_") else {},
+        options={"frames": 8} if file.startswith("clip8_") else {},
     )
 
 
@@ -468,7 +468,7 @@ WEIGHTS_IG65M = {
     "kinetics400": _ig65m(
         "clip32_ft_kinetics_from_ig65m",
         "ade133f1",
-        "IG-65M, then Kinetics-400, clips of 32 frames",
+        "IG-65M, then Kinetics-400",
         400,
         top1=80.0,
         top5=94.2,
@@ -476,15 +476,13 @@ WEIGHTS_IG65M = {
     "kinetics400_8_frames": _ig65m(
         "clip8_ft_kinetics_from_ig65m",
         "0aa0550b",
-        "IG-65M, then Kinetics-400, clips of 8 frames",
+        "IG-65M, then Kinetics-400",
         400,
         top1=74.9,
         top5=91.8,
     ),
-    "ig65m": _ig65m("clip32_ig65m_from_scratch", "449a7af9", "IG-65M, clips of 32 frames", 487),
-    "ig65m_8_frames": _ig65m(
-        "clip8_ig65m_from_scratch", "9bae36ae", "IG-65M, clips of 8 frames", 359
-    ),
+    "ig65m": _ig65m("clip32_ig65m_from_scratch", "449a7af9", "IG-65M", 487),
+    "ig65m_8_frames": _ig65m("clip8_ig65m_from_scratch", "9bae36ae", "IG-65M", 359),
 }
 
 

@@ -21,7 +21,7 @@ from torch.nn.functional import avg_pool3d
 from praxino.models.clip_shape import check_clip
 from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 from praxino.weights.fitting import State, rename
-from praxino.weights.published import Weights
+from praxino.weights.published import Weights, evenly
 
 # How many bottlenecks res2 to res5 have, by depth.
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -400,10 +400,31 @@ LAYOUTS = {
 # How all three toolkits test on Kinetics.
 THIRTY_VIEWS = "video level, 10 clips x 3 crops of 256 from a short side of 256"
 
-# These toolkits count frames of 30 per second, whatever the video's own rate; MMAction2 its frames.
-EVERY_2ND = {"stride_frames": None, "frames_per_second": 15.0}
-EVERY_8TH = {"stride_frames": None, "frames_per_second": 3.75}
-EVERY_16TH = {"stride_frames": None, "frames_per_second": 1.875}
+# Of these toolkits but MMAction2, which counts the video's own frames.
+EVENLY_4X16, EVENLY_8X8 = evenly(4, 16), evenly(8, 8)
+EVENLY_32X2, EVENLY_64X2 = evenly(32, 2), evenly(64, 2)
+
+_CHARADES = (
+    "video level, 10 clips of {} frames at {:g} per second (stride {} of the pictures published at "
+    "24), 3 crops of 256; a sigmoid for each class, its maximum over all views"
+)
+
+
+def charades(frames: int, stride: int) -> dict[str, Any]:
+    """How PySlowFast and PyTorchVideo test on Charades, as arguments of `Weights`.
+
+    Args:
+        frames: T.
+        stride: in pictures of the data set, of which there are 24 per second.
+    """
+    rate = 24 / stride
+    return {
+        "trained_on": "Kinetics-400, then Charades",
+        "num_classes": 157,
+        "protocol": _CHARADES.format(frames, rate, stride),
+        "clip": {"stride_frames": None, "frames_per_second": rate},
+    }
+
 
 # Of some multiply-adds in PyTorchVideo's zoo: why they are not ours.
 ONE_PERCENT_MORE = "counted with the batch norms, which are no products: one or two percent more"

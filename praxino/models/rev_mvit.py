@@ -24,7 +24,7 @@ from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
-from praxino.weights.published import Weights
+from praxino.weights.published import Weights, evenly
 
 __all__ = ["rev_mvit_b"]
 
@@ -308,8 +308,9 @@ WEIGHTS = {
         num_classes=400,
         licence="Apache-2.0 (pyslowfast)",
         accuracy={"top1": 78.4, "top5": 93.4},
-        protocol="video level, 5 clips of 16 frames at 7.5 per second, 1 crop of 224",
+        protocol="video level, 5 clips of 16 frames at 7.14 per second, 1 crop of 224 from 256",
         layout="pyslowfast",
+        clip=evenly(16, 4),
     ),
 }
 

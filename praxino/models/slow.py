@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Unpack
 
 from praxino.models.resnet_video import (
-    EVERY_8TH,
-    EVERY_16TH,
+    EVENLY_4X16,
+    EVENLY_8X8,
     LAYOUTS,
     ONE_PERCENT_MORE,
     Options,
     VideoResNet,
     alternating,
     caffe2_weights,
+    charades,
     mmaction2_weights,
     pytorchvideo_weights,
 )
@@ -88,10 +89,10 @@ _IMAGENET = "ImageNet, then Kinetics-400"
 
 WEIGHTS_8X8 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOW_8x8_R50.pyth", {"top1": 74.58, "top5": 91.63}, clip=EVERY_8TH
+        "kinetics/SLOW_8x8_R50.pyth", {"top1": 74.58, "top5": 91.63}, clip=EVENLY_8X8
     ),
     "kinetics400_caffe2": caffe2_weights(
-        "SLOWONLY_8x8_R50.pkl", {"top1": 74.8, "top5": 91.6}, clip=EVERY_8TH
+        "SLOWONLY_8x8_R50.pkl", {"top1": 74.8, "top5": 91.6}, clip=EVENLY_8X8
     ),
     "kinetics400_mmaction2": mmaction2_weights(
         "slowonly/slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb",
@@ -104,14 +105,14 @@ WEIGHTS_8X8 = {
         {"top1": 76.45, "top5": 92.55},
         trained_on=_IMAGENET,
     ),
-    "kinetics700_mmaction2": mmaction2_weights(
+    "kinetics700": mmaction2_weights(
         "slowonly/slowonly_imagenet-pretrained-r50_16xb16-8x8x1-steplr-150e_kinetics700-rgb",
         "20221013-15b93b10",
         {"top1": 67.67, "top5": 87.80},
         trained_on="ImageNet, then Kinetics-700",
         num_classes=700,
     ),
-    "kinetics710_mmaction2": mmaction2_weights(
+    "kinetics710": mmaction2_weights(
         "slowonly/slowonly_imagenet-pretrained-r50_32xb8-8x8x1-steplr-150e_kinetics710-rgb",
         "20230612-12ce977c",
         {"top1": 72.39, "top5": 90.60},
@@ -121,9 +122,7 @@ WEIGHTS_8X8 = {
     "charades": pytorchvideo_weights(
         "charades/SLOW_8x8_R50.pyth",
         {"mAP": 34.72},
-        trained_on="Kinetics-400, then Charades",
-        num_classes=157,
-        protocol="video level, 10 clips x 3 crops of 256; a sigmoid for each class",
+        **charades(8, 8),
     ),
     "something_v2": pytorchvideo_weights(
         "ssv2/SLOW_8x8_R50.pyth",
@@ -136,10 +135,10 @@ WEIGHTS_8X8 = {
 }
 WEIGHTS_4X16 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOW_4x16_R50.pyth", {"top1": 72.40, "top5": 90.18}, clip=EVERY_16TH
+        "kinetics/SLOW_4x16_R50.pyth", {"top1": 72.40, "top5": 90.18}, clip=EVENLY_4X16
     ),
     "kinetics400_caffe2": caffe2_weights(
-        "SLOWONLY_4x16_R50.pkl", {"top1": 72.7, "top5": 90.3}, clip=EVERY_16TH
+        "SLOWONLY_4x16_R50.pkl", {"top1": 72.7, "top5": 90.3}, clip=EVENLY_4X16
     ),
     "kinetics400_mmaction2": mmaction2_weights(
         "slowonly/slowonly_r50_8xb16-4x16x1-256e_kinetics400-rgb",
@@ -153,7 +152,7 @@ WEIGHTS_4X16 = {
         {"top1": 75.12, "top5": 91.72},
         trained_on=_IMAGENET,
     ),
-    "kinetics700_mmaction2": mmaction2_weights(
+    "kinetics700": mmaction2_weights(
         "slowonly/slowonly_imagenet-pretrained-r50_16xb16-4x16x1-steplr-150e_kinetics700-rgb",
         "20221013-98b1b0a7",
         {"top1": 65.52, "top5": 86.39},

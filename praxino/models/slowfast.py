@@ -19,7 +19,8 @@ from torch.nn.functional import avg_pool3d
 
 from praxino.models.clip_shape import check_clip
 from praxino.models.resnet_video import (
-    EVERY_2ND,
+    EVENLY_32X2,
+    EVENLY_64X2,
     LAYOUTS,
     MEAN,
     ONE_PERCENT_MORE,
@@ -30,6 +31,7 @@ from praxino.models.resnet_video import (
     Trunk,
     alternating,
     caffe2_weights,
+    charades,
     initialise,
     mmaction2_weights,
     pytorchvideo_weights,
@@ -428,17 +430,11 @@ _SOMETHING_V2 = (
     174,
     "video level, 1 clip over the whole video, 1 crop of 256",
 )
-_CHARADES = (
-    "Kinetics-400, then Charades",
-    157,
-    "video level, 10 clips x 3 crops of 256; a sigmoid for each class",
-    {"stride_frames": 2},
-)
 
 WEIGHTS_R50_16X8 = {
-    "charades": _multigrid("Charades/SLOWFAST_16x8_R50.pkl", {"mAP": 38.9}, *_CHARADES),
+    "charades": _multigrid("Charades/SLOWFAST_16x8_R50.pkl", {"mAP": 38.9}, **charades(64, 2)),
     "charades_multigrid": _multigrid(
-        "Charades/SLOWFAST_16x8_R50_multigrid.pkl", {"mAP": 38.6}, *_CHARADES
+        "Charades/SLOWFAST_16x8_R50_multigrid.pkl", {"mAP": 38.6}, **charades(64, 2)
     ),
     "something_v2": _multigrid(
         "SSv2/SLOWFAST_16x8_R50.pkl", {"top1": 63.0, "top5": 88.5}, *_SOMETHING_V2
@@ -449,33 +445,31 @@ WEIGHTS_R50_16X8 = {
 }
 WEIGHTS_R50 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOWFAST_8x8_R50.pyth", {"top1": 76.94, "top5": 92.69}, clip=EVERY_2ND
+        "kinetics/SLOWFAST_8x8_R50.pyth", {"top1": 76.94, "top5": 92.69}, clip=EVENLY_32X2
     ),
     "kinetics400_caffe2": caffe2_weights(
-        "SLOWFAST_8x8_R50.pkl", {"top1": 77.0, "top5": 92.6}, clip=EVERY_2ND
+        "SLOWFAST_8x8_R50.pkl", {"top1": 77.0, "top5": 92.6}, clip=EVENLY_32X2
     ),
-    "kinetics400_multigrid": _multigrid(
+    "kinetics400_pyslowfast_multigrid": _multigrid(
         "Kinetics/SLOWFAST_8x8_R50_stepwise_multigrid.pkl",
         {"top1": 76.6, "top5": 92.7},
         "Kinetics-400",
         400,
         THIRTY_VIEWS,
-        EVERY_2ND,
+        EVENLY_32X2,
     ),
-    "kinetics400_steps": _multigrid(
+    "kinetics400_pyslowfast_steps": _multigrid(
         "Kinetics/SLOWFAST_8x8_R50_stepwise.pkl",
         {"top1": 76.8, "top5": 92.7},
         "Kinetics-400",
         400,
         THIRTY_VIEWS,
-        EVERY_2ND,
+        EVENLY_32X2,
     ),
     "charades": pytorchvideo_weights(
         "charades/SLOWFAST_8x8_R50.pyth",
         {"mAP": 37.24},
-        trained_on="Kinetics-400, then Charades",
-        num_classes=157,
-        protocol="video level, 10 clips x 3 crops of 256; a sigmoid for each class",
+        **charades(32, 2),
     ),
     "something_v2": pytorchvideo_weights(
         "ssv2/SLOWFAST_8x8_R50.pyth",
@@ -488,20 +482,20 @@ WEIGHTS_R50 = {
 }
 WEIGHTS_R50_4X16 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOWFAST_4x16_R50.pyth", {"top1": 75.34, "top5": 91.89}, clip=EVERY_2ND
+        "kinetics/SLOWFAST_4x16_R50.pyth", {"top1": 75.34, "top5": 91.89}, clip=EVENLY_32X2
     ),
     "kinetics400_caffe2": caffe2_weights(
-        "SLOWFAST_4x16_R50.pkl", {"top1": 75.6, "top5": 92.0}, clip=EVERY_2ND
+        "SLOWFAST_4x16_R50.pkl", {"top1": 75.6, "top5": 92.0}, clip=EVENLY_32X2
     ),
 }
 WEIGHTS_R101 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOWFAST_8x8_R101.pyth", {"top1": 77.90, "top5": 93.27}, clip=EVERY_2ND
+        "kinetics/SLOWFAST_8x8_R101.pyth", {"top1": 77.90, "top5": 93.27}, clip=EVENLY_32X2
     ),
 }
 WEIGHTS_16X8_R101 = {
     "kinetics400": pytorchvideo_weights(
-        "kinetics/SLOWFAST_16x8_R101_50_50.pyth", {"top1": 78.70, "top5": 93.61}, clip=EVERY_2ND
+        "kinetics/SLOWFAST_16x8_R101_50_50.pyth", {"top1": 78.70, "top5": 93.61}, clip=EVENLY_64X2
     ),
 }
 WEIGHTS_MMACTION2_R50 = {

@@ -19,7 +19,7 @@ from praxino.models.from_transformers import transformers_for
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
-from praxino.weights.published import Weights
+from praxino.weights.published import Weights, evenly
 
 __all__ = [
     "timesformer_b",
@@ -169,15 +169,27 @@ def timesformer_l(num_classes: int = 400, **options: Unpack[Options]) -> TimeSfo
 _MMACTION2 = "https://download.openmmlab.com/mmaction/v1.0/recognition/timesformer/"
 
 
-def _of_hub(repository: str, trained_on: str, num_classes: int) -> Weights:
-    # Something-Something is sampled over the whole video, Kinetics at the builder's stride.
-    clip: dict[str, Any] = {"stride_frames": None} if trained_on.endswith("V2") else {}
+def _of_hub(
+    repository: str, trained_on: str, num_classes: int, top1: float, top5: float
+) -> Weights:
+    frames, stride, size = (16, 16, 448) if "-hr-" in repository else (8, 32, 224)
+    if trained_on.endswith("V2"):
+        clip: dict[str, Any] = {"stride_frames": None}
+        spacing = "over the whole span"
+    else:
+        clip = evenly(frames, stride)
+        spacing = f"at {clip['frames_per_second']:.3g} per second"
     return Weights(
         url=f"https://huggingface.co/facebook/{repository}/resolve/main/pytorch_model.bin",
         sha256_prefix=None,
         trained_on=f"ImageNet-21k, then {trained_on}",
         num_classes=num_classes,
         licence=f"see huggingface.co/facebook/{repository}",
+        accuracy={"top1": top1, "top5": top5},
+        protocol=(
+            f"of the authors' file before its conversion, video level, 1 clip of {frames} frames "
+            f"{spacing}, 3 crops of {size}"
+        ),
         layout="transformers",
         clip=clip,
     )
@@ -200,9 +212,11 @@ def _of_mmaction2(kind: str, date_and_hash: str, top1: float, top5: float) -> We
 
 
 WEIGHTS_DIVIDED = {
-    "kinetics400": _of_hub("timesformer-base-finetuned-k400", "Kinetics-400", 400),
-    "kinetics600": _of_hub("timesformer-base-finetuned-k600", "Kinetics-600", 600),
-    "something_v2": _of_hub("timesformer-base-finetuned-ssv2", "Something-Something V2", 174),
+    "kinetics400": _of_hub("timesformer-base-finetuned-k400", "Kinetics-400", 400, 77.9, 93.2),
+    "kinetics600": _of_hub("timesformer-base-finetuned-k600", "Kinetics-600", 600, 79.1, 94.4),
+    "something_v2": _of_hub(
+        "timesformer-base-finetuned-ssv2", "Something-Something V2", 174, 59.1, 85.6
+    ),
     "kinetics400_mmaction2": _of_mmaction2("divST", "20220815-a4d0d01f", 77.69, 93.45),
 }
 WEIGHTS_JOINT = {
@@ -212,9 +226,11 @@ WEIGHTS_SPACE = {
     "kinetics400": _of_mmaction2("spaceOnly", "20220815-78f05367", 76.93, 92.88),
 }
 WEIGHTS_HR = {
-    "kinetics400": _of_hub("timesformer-hr-finetuned-k400", "Kinetics-400", 400),
-    "kinetics600": _of_hub("timesformer-hr-finetuned-k600", "Kinetics-600", 600),
-    "something_v2": _of_hub("timesformer-hr-finetuned-ssv2", "Something-Something V2", 174),
+    "kinetics400": _of_hub("timesformer-hr-finetuned-k400", "Kinetics-400", 400, 79.6, 94.0),
+    "kinetics600": _of_hub("timesformer-hr-finetuned-k600", "Kinetics-600", 600, 81.8, 95.8),
+    "something_v2": _of_hub(
+        "timesformer-hr-finetuned-ssv2", "Something-Something V2", 174, 61.8, 86.9
+    ),
 }
 
 

@@ -21,7 +21,7 @@ from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
-from praxino.weights.published import Weights
+from praxino.weights.published import Weights, evenly
 
 __all__ = ["x3d_l", "x3d_m", "x3d_s", "x3d_xs"]
 
@@ -328,7 +328,7 @@ def _for_phones(file: str, top1: float, top5: float) -> Weights:
         _ZOO + file,
         top1=top1,
         top5=top5,
-        protocol="video level, 10 clips",
+        protocol="video level, 10 clips; nothing is said of the crops",
         licence="Apache-2.0 (pytorchvideo)",
         layout="pytorchvideo",
     )
@@ -357,13 +357,26 @@ def _of_mmaction2(file: str, size: int, top1: float) -> Weights:
     )
 
 
-def _every(stride: int, weights: dict[str, Weights]) -> dict[str, Weights]:
-    """All three toolkits count frames of 30 per second, whatever the video's own rate."""
-    rate = {"stride_frames": None, "frames_per_second": 30 / stride}
-    return {key: replace(row, clip={**row.clip, **rate}) for key, row in weights.items()}
+def _every(frames: int, stride: int, weights: dict[str, Weights]) -> dict[str, Weights]:
+    """All three toolkits count frames of 30 per second, whatever the video's own rate.
+
+    Only MMAction2 takes exactly every n-th of them.
+    """
+    exactly = {"stride_frames": None, "frames_per_second": 30 / stride}
+    return {
+        key: replace(
+            row,
+            clip={
+                **row.clip,
+                **(exactly if row.layout == "mmaction2" else evenly(frames, stride)),
+            },
+        )
+        for key, row in weights.items()
+    }
 
 
 WEIGHTS_XS = _every(
+    4,
     12,
     {
         "kinetics400": _of_pytorchvideo("X3D_XS.pyth", 182, 69.12, 88.63),
@@ -372,27 +385,30 @@ WEIGHTS_XS = _every(
     },
 )
 WEIGHTS_S = _every(
+    13,
     6,
     {
         "kinetics400": _of_pytorchvideo("X3D_S.pyth", 182, 73.33, 91.27),
         "kinetics400_efficient": _for_phones("efficient_x3d_s_original_form.pyth", 73.0, 90.6),
         "kinetics400_mmaction2": _of_mmaction2(
-            "x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth", 192, 73.3
+            "x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth", 182, 73.3
         ),
         "kinetics400_pyslowfast": _of_pyslowfast("x3d_s.pyth", 182, 73.5),
     },
 )
 WEIGHTS_M = _every(
+    16,
     5,
     {
         "kinetics400": _of_pytorchvideo("X3D_M.pyth", 256, 75.94, 92.72),
         "kinetics400_mmaction2": _of_mmaction2(
-            "x3d_m_16x5x1_facebook-kinetics400-rgb_20201027-3f42382a.pth", 256, 75.6
+            "x3d_m_16x5x1_facebook-kinetics400-rgb_20201027-3f42382a.pth", 256, 76.4
         ),
         "kinetics400_pyslowfast": _of_pyslowfast("x3d_m.pyth", 256, 76.2),
     },
 )
 WEIGHTS_L = _every(
+    16,
     5,
     {
         "kinetics400": _of_pyslowfast("x3d_l.pyth", 356, 77.5),

@@ -1,4 +1,12 @@
-"""Published weights: found by name, fetched once, checked, kept as safetensors."""
+"""Published weights: found by name, fetched once, checked, kept as safetensors.
+
+Every model's weights are named alike, so that a name can be guessed. First comes the data set whose
+classes they tell apart: `kinetics400`, `something_v2`, `charades`, joined where there are several.
+Then, where a second toolkit has published some for it, the toolkit: `kinetics400_mmaction2`. Last
+comes what tells them from their neighbours: what they were trained on before
+(`kinetics400_imagenet`), how many frames they see (`kinetics400_16_frames`), how they were trained
+(`charades_multigrid`).
+"""
 
 import hashlib
 import logging
@@ -33,7 +41,8 @@ class Weights:
         num_classes: K.
         licence: of the weights, or of the code they came with where they state none.
         accuracy: percentages by metric, as published.
-        protocol: how these were measured.
+        protocol: how these were measured: how many clips of which frames, how many crops of which
+            size. It agrees with `clip`; what no document tells is left out.
         layout: whose names the file uses, a key of the model's layouts.
         megabytes: the size of the file, or of all files, as published.
         mean: what to subtract, where it differs from the model's own `clip_spec`.
@@ -42,8 +51,9 @@ class Weights:
             whose index is the first file, and guards them with checksums.
         by_hand: the name of the file where no program can fetch it; `url` is then the page on
             which a person can.
-        options: of the model's builder, where the network of these weights is not the one it builds
-            by default; `create_model` takes them unless it is told others.
+        options: of the model's builder, where the network of these weights, or the number of frames
+            that it was trained on, is not the one it builds by default; `create_model` takes them
+            unless it is told others.
         clip: settings of `clip_spec` for which the accuracy holds, where they differ from the
             model's own: `stride_frames`, `size` and `resize_short`, ...; likewise.
     """
@@ -70,6 +80,20 @@ class Weights:
         if self.by_hand is not None:
             return {self.by_hand: self.url}
         return {urlsplit(url).path.rsplit("/", 1)[1]: url for url in (self.url, *self.more_urls)}
+
+
+def evenly(frames: int, stride: int) -> dict[str, Any]:
+    """`Weights.clip` for a clip "frames x stride" as PySlowFast and PyTorchVideo cut it.
+
+    They take frames x stride frames of 30 per second, whatever the video's own rate, and spread the
+    clip's frames from the first of these to the last: a little further apart than `stride`.
+
+    Args:
+        frames: T.
+        stride: as their configurations state it.
+    """
+    rate = 30 * (frames - 1) / (frames * stride - 1)
+    return {"stride_frames": None, "frames_per_second": rate}
 
 
 def cache_folder() -> Path:
