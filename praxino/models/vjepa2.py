@@ -143,29 +143,42 @@ def vjepa2_g(num_classes: int = 174, **options: Unpack[Options]) -> VJepa2:
     return VJepa2(num_classes, **(_LARGE | giant | options))
 
 
-def _of_hub(repository: str, trained_on: str, num_classes: int) -> Weights:
+def _of_hub(
+    repository: str, data: str, num_classes: int, top1: float, clips: int, frames: int, stride: int
+) -> Weights:
+    """A probe, and how the authors' settings for inference test it.
+
+    Their accuracy is no accuracy of this network: it is of a probe that is given the tokens of
+    several clips at once, for Diving48 even those of four depths of the encoder.
+    """
+    size = 384 if "384" in repository else 256
     return Weights(
         url=f"https://huggingface.co/facebook/{repository}/resolve/main/model.safetensors",
         sha256_prefix=None,
-        trained_on=trained_on,
+        trained_on=f"{data}, on frozen features",
         num_classes=num_classes,
         licence=f"see huggingface.co/facebook/{repository}",
+        protocol=(
+            f"the authors' top-1 of {top1} is of {clips} clips of {frames} frames with stride "
+            f"{stride} that the probe sees together, 3 crops of {size}; of 1 clip none is published"
+        ),
         layout="transformers",
-        clip={"frames": 32} if "fpc32" in repository else {},
+        options={"frames": frames} if "fpc32" in repository else {},
+        clip={"stride_frames": stride, "resize_short": size},
     )
 
 
 WEIGHTS_L = {
     "something_v2": _of_hub(
-        "vjepa2-vitl-fpc16-256-ssv2", "Something-Something V2, on frozen features", 174
+        "vjepa2-vitl-fpc16-256-ssv2", "Something-Something V2", 174, 73.7, 2, 16, 4
     ),
-    "diving48": _of_hub("vjepa2-vitl-fpc32-256-diving48", "Diving48, on frozen features", 48),
+    "diving48": _of_hub("vjepa2-vitl-fpc32-256-diving48", "Diving48", 48, 89.0, 4, 32, 2),
 }
 WEIGHTS_G = {
     "something_v2": _of_hub(
-        "vjepa2-vitg-fpc64-384-ssv2", "Something-Something V2, on frozen features", 174
+        "vjepa2-vitg-fpc64-384-ssv2", "Something-Something V2", 174, 77.3, 2, 64, 2
     ),
-    "diving48": _of_hub("vjepa2-vitg-fpc32-384-diving48", "Diving48, on frozen features", 48),
+    "diving48": _of_hub("vjepa2-vitg-fpc32-384-diving48", "Diving48", 48, 90.2, 4, 32, 2),
 }
 
 
