@@ -53,7 +53,7 @@ SCRATCH_AND_IMAGENET = {
         "kinetics400_mmaction2_imagenet",
     ),
     "Slow-only 8 x 8": ("slow_r50", "kinetics400_mmaction2", "kinetics400_mmaction2_imagenet"),
-    "TPN": ("tpn_slow_r50", "kinetics400", "imagenet_kinetics400"),
+    "TPN": ("tpn_slow_r50", "kinetics400", "kinetics400_imagenet"),
 }
 MORE_DATA = ("IG-65M", "Sports-1M", "ImageNet-21k", "ImageNet-22k")
 

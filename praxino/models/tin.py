@@ -220,7 +220,7 @@ WEIGHTS_R50 = {
     "something_v1": _weights(
         "tin_imagenet-pretrained-r50_8xb6-1x1x8-40e_sthv1-rgb",
         "20220913-9b7804d6",
-        38.68,
+        39.68,
         68.55,
         "Something-Something V1",
     ),

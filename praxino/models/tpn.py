@@ -280,11 +280,13 @@ def from_mmaction2(state: State, model: nn.Module) -> State:
 LAYOUTS = {"mmaction2": from_mmaction2}
 
 
-def _weights(path: str, sha256_prefix: str, top1: float, top5: float) -> Weights:
+def _weights(
+    path: str, sha256_prefix: str, top1: float, top5: float, trained_on: str = "Kinetics-400"
+) -> Weights:
     return Weights(
         url=f"https://download.openmmlab.com/mmaction/{path}-{sha256_prefix}.pth",
         sha256_prefix=sha256_prefix,
-        trained_on="Kinetics-400",
+        trained_on=trained_on,
         num_classes=400,
         licence="Apache-2.0 (mmaction2)",
         accuracy={"top1": top1, "top5": top5},
@@ -302,12 +304,13 @@ WEIGHTS_SLOW_R50 = {
         74.20,
         91.48,
     ),
-    "imagenet_kinetics400": _weights(
+    "kinetics400_imagenet": _weights(
         "recognition/tpn/tpn_imagenet_pretrained_slowonly_r50_8x8x1_150e_kinetics_rgb/"
         "tpn_imagenet_pretrained_slowonly_r50_8x8x1_150e_kinetics_rgb",
         "44362b55",
         76.59,
         92.72,
+        "ImageNet, then Kinetics-400",
     ),
 }
 WEIGHTS_TSM_R50 = {
@@ -322,7 +325,7 @@ WEIGHTS_TSM_R50 = {
         num_classes=174,
         licence="Apache-2.0 (mmaction2)",
         accuracy={"top1": 51.50, "top5": 79.15},
-        protocol="video level, frames over the whole span, 3 crops of 256",
+        protocol="video level, 2 clips of 8 frames over the whole span, 3 crops of 256",
         layout="mmaction2",
         clip={"size": 256, "resize_short": 256},
     ),

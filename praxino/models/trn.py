@@ -225,14 +225,15 @@ def _weights(data: str, end: str, trained_on: str, top1: float, top5: float) -> 
         num_classes=174,
         licence="Apache-2.0 (mmaction2)",
         accuracy={"top1": top1, "top5": top5},
-        protocol="video level, 8 frames over the whole span, 1 crop of 224",
+        protocol="video level, 2 clips of 8 frames over the whole span, 3 crops of 256",
         layout="mmaction2",
+        clip={"size": 256, "resize_short": 256},
     )
 
 
 WEIGHTS_R50 = {
-    "something_v1": _weights("sthv1", "20220815-e13db2e9", "Something-Something V1", 31.81, 60.47),
-    "something_v2": _weights("sthv2", "20220815-e01617db", "Something-Something V2", 48.54, 76.53),
+    "something_v1": _weights("sthv1", "20220815-e13db2e9", "Something-Something V1", 33.65, 62.22),
+    "something_v2": _weights("sthv2", "20220815-e01617db", "Something-Something V2", 51.20, 78.42),
 }
 
 PAPER = "Zhou et al., Temporal Relational Reasoning in Videos, ECCV 2018"

@@ -449,7 +449,7 @@ def _of_the_authors(
     trained_on: str = "Kinetics-400",
     num_classes: int = 400,
 ) -> Weights:
-    clip: dict[str, Any] = {"frames": 16} if "segment16" in file else {}
+    clip: dict[str, Any] = {}
     if protocol.endswith("256"):
         clip |= _256
     if protocol == _DENSE:
@@ -463,6 +463,7 @@ def _of_the_authors(
         accuracy={"top1": top1},
         protocol=protocol,
         layout="mit_han_lab",
+        options={"frames": 16} if "segment16" in file else {},
         clip=clip,
     )
 
@@ -477,6 +478,9 @@ def _of_mmaction2(
     *,
     pairwise: str | None = None,
 ) -> Weights:
+    frames = 16 if "1x1x16" in config else 8
+    clips = "2 clips" if "sthv2" in config else "1 clip"  # Something-Something is sampled twice
+    options: dict[str, Any] = {} if frames == 8 else {"frames": frames}
     return Weights(
         url=f"{_OPENMMLAB}{config}/{config}_{end}.pth",
         sha256_prefix=end.split("-")[1],
@@ -484,10 +488,12 @@ def _of_mmaction2(
         num_classes=num_classes,
         licence="Apache-2.0 (mmaction2)",
         accuracy={"top1": top1, "top5": top5},
-        protocol="video level, frames over the whole span, 10 crops of 224",
+        protocol=(
+            f"video level, {clips} of {frames} frames over the whole span, 10 crops of 224, "
+            "5 of them mirrored"
+        ),
         layout="mmaction2",
-        options={} if pairwise is None else {"pairwise": pairwise},
-        clip={"frames": 16} if "1x1x16" in config else {},
+        options=options if pairwise is None else options | {"pairwise": pairwise},
     )
 
 
