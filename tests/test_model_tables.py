@@ -39,7 +39,7 @@ def test_one_line_for_each_model():
     assert rows(text, 1) == {
         "3d": [],
         "c3d": "Tran et al., ICCV 2015 rgb 16×112² 79.99 M 38.5 G ucf101: 83.1 / 95.9; sports1m: "
-        "61.1 / 85.2; sports1m_backbone: not stated".split(),
+        "61.1 / 85.2; sports1m_mmaction2_backbone: not stated".split(),
         "teaching": [],
         "toy_3d": "Johnson, 2020 rgb 20×64² 9,034 0.0896 G -".split(),
     }

@@ -246,7 +246,7 @@ WEIGHTS = {
         mean=(101.41 / 255, 97.66 / 255, 90.25 / 255),
         std=STD,
     ),
-    "sports1m_backbone": Weights(
+    "sports1m_mmaction2_backbone": Weights(
         url=(
             "https://download.openmmlab.com/mmaction/recognition/c3d/"
             "c3d_sports1m_pretrain_20201016-dcc47ddc.pth"

@@ -448,7 +448,7 @@ def hara_weights(builder: str) -> dict[str, Weights]:
         old = "normalisation" in options
         letters = "" if old else file.split("_")[1]
         key = "kinetics400" if old else "_".join(_KEYS[letter] for letter in letters)
-        rows[key + ("_64f" if "frames" in options else "")] = Weights(
+        rows[key + ("_64_frames" if "frames" in options else "")] = Weights(
             url=_PAGES[2018 if old else 2020],
             by_hand=file,
             sha256_prefix=None,

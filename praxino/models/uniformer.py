@@ -306,11 +306,12 @@ def _of_authors(
 ) -> Weights:
     if trained_on.endswith(("V1", "V2")):
         protocol = f"video level, 1 clip of {frames} frames spread over the video, 3 crops of 224"
-        clip: dict[str, float | None] = {"stride_frames": None}
-    else:
-        rate = 30 / stride
-        protocol = f"video level, 4 clips of {frames} frames at {rate} per second, 1 crop of 224"
-        clip = {"stride_frames": None, "frames_per_second": rate}
+        clip: dict[str, int | None] = {"stride_frames": None}
+    else:  # of the video's own frames: their reader passes over the rate that PySlowFast aims at
+        protocol = (
+            f"video level, 4 clips of {frames} frames with stride {stride}, 1 crop of 224 from 224"
+        )
+        clip = {} if stride == 4 else {"stride_frames": stride}
     return Weights(
         url=f"https://huggingface.co/{folder}/resolve/main/{file}",
         sha256_prefix=None,
@@ -338,12 +339,12 @@ WEIGHTS_S = {
         94.6,
         16,
     ),
-    "kinetics400_stride8": _of_authors("uniformer_small_k400_16x8.pth", 80.8, 16, stride=8),
-    "kinetics600_stride8": _of_authors("uniformer_small_k600_16x8.pth", 82.7, 16, *_K600, stride=8),
-    "something_something_v1": _of_authors(
+    "kinetics400_sense_x": _of_authors("uniformer_small_k400_16x8.pth", 80.8, 16, stride=8),
+    "kinetics600": _of_authors("uniformer_small_k600_16x8.pth", 82.7, 16, *_K600, stride=8),
+    "something_v1": _of_authors(
         "uniformer_small_sthv1_16_prek600.pth", 57.6, 16, *_SOMETHING["V1"]
     ),
-    "something_something_v2": _of_authors(
+    "something_v2": _of_authors(
         "uniformer_small_sthv2_16_prek600.pth", 69.4, 16, *_SOMETHING["V2"]
     ),
 }
@@ -369,12 +370,8 @@ WEIGHTS_B_32X4 = {
     ),
     "kinetics400_sense_x": _of_authors("uniformer_base_k400_32x4.pth", 82.9, 32),
     "kinetics600": _of_authors("uniformer_base_k600_32x4.pth", 84.5, 32, *_K600),
-    "something_something_v1": _of_authors(
-        "uniformer_base_sthv1_32_prek600.pth", 61.0, 32, *_SOMETHING["V1"]
-    ),
-    "something_something_v2": _of_authors(
-        "uniformer_base_sthv2_32_prek600.pth", 71.2, 32, *_SOMETHING["V2"]
-    ),
+    "something_v1": _of_authors("uniformer_base_sthv1_32_prek600.pth", 61.0, 32, *_SOMETHING["V1"]),
+    "something_v2": _of_authors("uniformer_base_sthv2_32_prek600.pth", 71.2, 32, *_SOMETHING["V2"]),
 }
 
 _LOCAL = (  # stages 1 and 2

@@ -76,7 +76,7 @@ def test_weights_without_a_classifier_leave_ours_alone(lab_goldens: Path) -> Non
             for name, shape, _ in golden["state_dict"]
             if name.startswith("backbone.")
         }
-    layout = published_weights("c3d")["sports1m_backbone"].layout
+    layout = published_weights("c3d")["sports1m_mmaction2_backbone"].layout
     converted = convert_state_dict(backbone, source=layout, model=model)
     assert differences(model, converted) == []
     assert converted["head.weight"].data_ptr() == model.head.weight.data_ptr()

@@ -188,7 +188,7 @@ def test_what_only_a_person_can_download_says_where_it_is() -> None:
         "normalisation": "activitynet",
         "shortcut": "A",
     }
-    assert published_weights("resnext3d_101")["kinetics400_64f"].num_classes == 400
+    assert published_weights("resnext3d_101")["kinetics400_64_frames"].num_classes == 400
 
 
 @pytest.mark.parametrize(("depth", "blocks"), [(101, 33), (152, 50), (200, 66)])
