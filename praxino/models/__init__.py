@@ -22,6 +22,7 @@ from torch import nn
 from praxino.checked_json import checked
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EnvironmentFault
+from praxino.models.attention_pooling import *
 from praxino.models.baccouche import *
 from praxino.models.backbone_2d import imagenet_weights
 from praxino.models.c2d import *

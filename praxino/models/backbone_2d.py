@@ -282,6 +282,16 @@ def from_torchvision(state: State, model: nn.Module) -> State:
     return renamed
 
 
+def from_torchvision_map(state: State, model: nn.Module) -> State:
+    """Rename what makes a torchvision network's map; all that comes after it stays as it is."""
+    own = model.state_dict()
+    found = {name: value for name, value in own.items() if not name.startswith(_MAP)}
+    renamed = from_torchvision(state, model).items()
+    return found | {name: value for name, value in renamed if name.startswith(_MAP)}
+
+
+_MAP = "backbone.features."
+
 # Published DenseNets still say `denselayer1.norm.1.weight` for `denselayer1.norm1.weight`.
 _OLD_DENSENET = r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)"
 

@@ -19,6 +19,7 @@ from praxino.models.backbone_2d import (
     FrameOptions,
     frame_clip_spec,
     from_torchvision,
+    from_torchvision_map,
 )
 from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow
@@ -193,18 +194,6 @@ def late_fusion_fc_mobilenet_v2(
     return LateFusionFc(num_classes, backbone="mobilenet_v2", hidden=hidden, **options)
 
 
-def from_torchvision_maps(state: State, model: nn.Module) -> State:
-    """Rename a torchvision network's map; the layers after it stay as the model has them."""
-    found = from_torchvision(state, model)
-    maps = {name: value for name, value in found.items() if name.startswith("backbone.features.")}
-    own = {
-        name: value
-        for name, value in model.state_dict().items()
-        if name.startswith(("hidden.", "head."))
-    }
-    return maps | own
-
-
 def from_torchvision_vectors(state: State, model: nn.Module) -> State:
     """Rename a torchvision network; a hidden layer, which it has not, and its head stay."""
     found = from_torchvision(state, model)
@@ -216,7 +205,7 @@ def from_torchvision_vectors(state: State, model: nn.Module) -> State:
 
 
 LAYOUTS_POOL = {"torchvision": from_torchvision_vectors}
-LAYOUTS_FC = {"torchvision": from_torchvision_maps}
+LAYOUTS_FC = {"torchvision": from_torchvision_map}
 
 PAPER = "Karpathy et al., Large-scale Video Classification with CNNs, CVPR 2014"
 MODELS = {

@@ -20,7 +20,8 @@ FAMILIES = {
     "pathways": "a slow and a fast pathway over one clip",
     "efficient": "few multiply-adds, for phones and laptops",
     "shift": "2D networks that move channels between frames",
-    "attention": "each position looks at every other",
+    "aggregation": "features of all frames and positions are put together in one bag",
+    "attention": "what is looked at depends on what is seen: positions, frames, regions",
     "teaching": "the small networks of lectures and laptops",
 }
 
@@ -35,7 +36,7 @@ class ModelRow:
         paper: where the architecture was published: authors, title, venue.
         year: of the paper.
         family: one of `FAMILIES`.
-        inputs: the streams it takes, in the order of `forward`'s arguments.
+        inputs: the streams it takes, in the order of the clip's channels.
         weights: published weights by name; training starts from the first, unless told otherwise.
         backbone: the 2D network it stands on, unless its option `backbone` names another; that
             network's published ImageNet weights fit.

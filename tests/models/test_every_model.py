@@ -25,6 +25,7 @@ PROBED |= {"probe_depth": 1}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
+    "attention_pooling": (ON_2D | {"backbone": "resnet18"}, (1, 1, 1)),
     "baccouche_3dcnn": ({}, (9, 1, 1)),
     "c2d_mmaction2_r50": (THIN, (2, 5, 5)),
     "c2d_mmaction2_r50_16x4": (THIN, (2, 5, 5)),
