@@ -144,7 +144,7 @@ def _train(
         weights=weights,
         **config.model.options,
     )
-    spec = _clip_spec(_with_margin(model.clip_spec, config), config.clip)
+    spec = _clip_spec(_for_training(model.clip_spec, config), config.clip)
     model.clip_spec, model.classes = spec, tuple(everything.classes)  # type: ignore[assignment]
     kept_still = freeze(model, config.model.freeze_until, config.model.freeze_batch_norm)
     peak_lr = config.optim.lr or (1e-3 if weights is None else 2e-4)
@@ -379,18 +379,21 @@ def _weights(config: TrainConfig) -> str | None:
     return next((name for name, row in published.items() if row.by_hand is None), None)
 
 
-def _with_margin(spec: Any, config: TrainConfig) -> ClipSpec:
-    """Many weights are tested on crops as large as the picture, which leaves training nothing to
-    move: then the builder's own crop and size are taken.
+def _for_training(spec: Any, config: TrainConfig) -> ClipSpec:
+    """What published weights ask for is how they were tested, which is not always fit to train on.
+
+    Many are tested on crops as large as the picture, which leaves training nothing to move, and I3D
+    on whole videos: then the builder's own crop and size, and its own number of frames, are taken.
     """
     loaded: ClipSpec = spec
-    if loaded.fit != "crop" or loaded.size < loaded.resize_short:
-        return loaded
     with torch.device("meta"):
         name, options = config.model.name, config.model.options
         built: Any = create_model(name, **options_with(name, _weights(config), **options))
     own: ClipSpec = built.clip_spec
-    return dataclasses.replace(loaded, size=own.size, resize_short=own.resize_short)
+    trained = dataclasses.replace(loaded, frames=own.frames)
+    if loaded.fit != "crop" or loaded.size < loaded.resize_short:
+        return trained
+    return dataclasses.replace(trained, size=own.size, resize_short=own.resize_short)
 
 
 def _clip_spec(spec: Any, changes: ClipConfig) -> ClipSpec:

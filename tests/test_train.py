@@ -5,14 +5,15 @@ import signal
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from praxino import models
 from praxino.datasets.folder import read_folder
 from praxino.errors import VideoError
-from praxino.models import create_model
+from praxino.models import create_model, published_weights
 from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from praxino.train import Listener, _clip_spec, _schedule, _with_margin, freeze, train
+from praxino.train import Listener, _clip_spec, _for_training, _schedule, freeze, train
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights import checkpoint
@@ -200,8 +201,43 @@ def test_crops_of_published_weights_keep_a_margin_in_training() -> None:
     config = TrainConfig(model=ModelConfig("x3d_s", weights="kinetics400"))
     own = create_model("x3d_s").clip_spec
     tested = dataclasses.replace(own, size=182, resize_short=182)
-    found = _with_margin(tested, config)
+    found = _for_training(tested, config)
     assert (found.size, found.resize_short) == (own.size, own.resize_short)
     assert found.size < found.resize_short
     roomy = dataclasses.replace(tested, size=100)
-    assert _with_margin(roomy, config) is roomy
+    assert _for_training(roomy, config) == roomy
+
+
+def test_whole_videos_of_published_weights_are_cut_to_clips_in_training() -> None:
+    """I3D is published on 250 frames, the whole video; trained it is on 64, or on what is asked."""
+    tested = dataclasses.replace(create_model("i3d", size=32).clip_spec, frames=250)
+    model = ModelConfig("i3d", {"size": 32}, weights="kinetics400")
+    assert _for_training(tested, TrainConfig(model=model)).frames == 64
+    asked = dataclasses.replace(model, options={"size": 32, "frames": 16})
+    assert _for_training(tested, TrainConfig(model=asked)).frames == 16
+
+
+def test_the_card_has_the_options_of_published_weights(
+    config, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them, `load_model` would build another network than was trained."""
+    row = dataclasses.replace(
+        published_weights("r3d_18")["kinetics400"],
+        num_classes=3,
+        layout="torchvision",
+        options={"pool": "max"},
+        clip={},
+    )
+    table = dataclasses.replace(models.MODELS["small_2d"], weights={"loudest": row})
+    monkeypatch.setitem(models.MODELS, "small_2d", table)
+    monkeypatch.setattr(models, "fetch", lambda weights: tmp_path / "loudest.safetensors")
+    monkeypatch.setattr(models, "convert_state_dict", lambda state, **_: state)
+    save_file(create_model("small_2d", 3).state_dict(), tmp_path / "loudest.safetensors")
+
+    asked = {"frames": 8, "size": 32}
+    model = ModelConfig("small_2d", asked, weights="loudest")
+    trained = checkpoint.load_model(
+        train(dataclasses.replace(config, model=model, epochs=1), tmp_path / "run")
+    )
+    assert trained.card.options == {**asked, "pool": "max"}
+    assert trained.of_frames == "max"
