@@ -27,8 +27,9 @@ from praxino.engines import Runner, running, settle
 from praxino.ledger import Ledger
 from praxino.metrics import classification
 from praxino.results import EVALUATED, Evaluation
-from praxino.video.clip_spec import ClipSpec
+from praxino.video.clip_spec import FLOWS, ClipSpec
 from praxino.video.decoding import Backend, Decoding, Window
+from praxino.video.motion import Motion
 from praxino.video.transforms import FlipPairs
 from praxino.video.volume import is_volume
 from praxino.weights.checkpoint import find_checkpoint, load_model, weights_hash
@@ -80,6 +81,7 @@ def evaluate(
     backend: Backend = "pyav",
     untrusted: bool = False,
     window: Window | None = None,
+    flow: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure a trained model on labelled videos.
@@ -103,6 +105,8 @@ def evaluate(
         backend: as in `open_video`.
         untrusted: as in `open_video`.
         window: as in `open_video`; for volumes; None: the window of the model's training.
+        flow: the `source` of `Motion`, for models that want flow; None: the method of the model's
+            training.
         progress: called with (videos done, videos in all).
 
     Returns:
@@ -143,6 +147,7 @@ def evaluate(
     if not untrusted:
         window = window_of(model, window, (chosen.path(row) for row in chosen.rows))
         decoding = dataclasses.replace(decoding, window=window)
+    motion = motion_of(model, flow)
     scores = score_videos(
         model,
         chosen,
@@ -153,6 +158,7 @@ def evaluate(
         device=str(where),
         stall_seconds=stall_seconds,
         decoding=decoding,
+        motion=motion,
         computing=computing,
         progress=progress,
     )
@@ -168,6 +174,7 @@ def evaluate(
         "fit": spec.fit,
         "decoder": backend,
         "window": window,
+        "flow": motion.source if needs_flow(spec) else None,
         **vars(computing),
         "split": split,
         "videos": len(chosen),
@@ -190,6 +197,7 @@ def score_videos(
     device: str | None = None,
     stall_seconds: float = STALL_SECONDS,
     decoding: Decoding = Decoding(),
+    motion: Motion = Motion(),
     computing: Computing = Computing("torch", "fp32"),
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
@@ -202,7 +210,7 @@ def score_videos(
     computing, where = settle(computing, device)
     batch = batch_size or (8 if where.type == "cpu" else 64)
     watched = WatchedLoader(
-        TestViews(manifest, spec, clips=clips, crops=crops, decoding=decoding),
+        TestViews(manifest, spec, clips=clips, crops=crops, decoding=decoding, motion=motion),
         lambda row: example_name(manifest.rows[row]),
         workers=default_workers() if workers is None else workers,
         stall_seconds=stall_seconds,
@@ -308,6 +316,26 @@ def window_of(model: nn.Module, asked: Window | None, sources: Iterable[object])
     return asked
 
 
+def needs_flow(spec: ClipSpec) -> bool:
+    """Whether a model wants more than colours."""
+    return any(name in FLOWS for name in spec.inputs)
+
+
+def motion_of(model: nn.Module, asked: str | None) -> Motion:
+    """Where flow comes from: what is asked for, else the method of the model's training.
+
+    Raises:
+        ValueError: neither a method nor a folder, or flow for a model that sees none.
+    """
+    spec, card = spec_of(model), getattr(model, "card", None)
+    if asked is not None and not needs_flow(spec):
+        raise ValueError(
+            f"flow={asked!r} is for models that see flow, and this one sees "
+            f"{' and '.join(spec.inputs)}. Leave it out."
+        )
+    return Motion(asked or (card.notes.get("flow") if card else None) or Motion.source)
+
+
 @cache
 def _tell_of_window(asked: Window, trained: Window | None) -> None:
     known = f"was trained with {trained[0]:g}, {trained[1]:g}" if trained else "knows of none"
@@ -382,8 +410,9 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
         protocol = checked(dict[str, Any], saved["protocol"], str(path), "protocol")
         for name, kind in REPEATED.items():
             checked(kind, protocol[name], str(path), f"protocol.{name}")
-        # Results from before there were volumes have none.
+        # Results from before there were volumes and flow have none.
         window = checked(Window | None, protocol.get("window"), str(path), "protocol.window")
+        flow = checked(str | None, protocol.get("flow"), str(path), "protocol.flow")
         # Results from before there was a choice say nothing of it.
         engine = checked(Engine, protocol.get("engine", "torch"), str(path), "protocol.engine")
         precision = checked(
@@ -411,6 +440,7 @@ def evaluate_again(path: str | Path, **options: Any) -> tuple[Evaluation, dict[s
         precision=precision,
         backend=protocol["decoder"],
         window=window,
+        flow=flow,
         **options,
     )
     return result, saved

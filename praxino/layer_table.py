@@ -15,7 +15,6 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from praxino.receptive_field import FollowReceptiveField
-from praxino.video.clip_spec import CHANNELS
 
 aten = torch.ops.aten
 
@@ -57,27 +56,27 @@ def layer_table(
     reshaping are left out.
 
     Args:
-        model: takes `(B, C, T, H, W)` clips, one for each of `model.clip_spec.inputs`.
-        clip_shape: C, T, H, W; None: as `model.clip_spec` says. With several inputs, C is ignored.
+        model: takes `(B, C, T, H, W)` clips.
+        clip_shape: C, T, H, W; None: as `model.clip_spec` says.
         receptive_fields: follow what each unit sees, which takes most of the time; otherwise the
             layers' receptive fields are zeros.
 
     Raises:
         ValueError: no clip shape was given and the model has none, or it cannot take this one.
     """
-    clips = _meta_clips(model, clip_shape)
-    table = _Table(model, frames=clips[0].shape[2])
+    clip = _meta_clip(model, clip_shape)
+    table = _Table(model, frames=clip.shape[2])
     with _eval_mode(model), table.watch(), torch.inference_mode():
         on_meta = {
             name: torch.empty_like(tensor, device="meta")
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
         }
-        clips = [torch.empty_like(clip) for clip in clips]  # inference tensors, like all others
-        for clip in clips if receptive_fields else ():
+        clip = torch.empty_like(clip)  # an inference tensor, like all others
+        if receptive_fields:
             table.follow.start(clip)
         with table.follow:
-            functional_call(model, on_meta, tuple(clips))
-    channels, *rest = clips[0].shape[1:]
+            functional_call(model, on_meta, (clip,))
+    channels, *rest = clip.shape[1:]
     first = LayerRow("input", "Input", (channels, *rest), (1, 1, 1), 0, 0)
     return [first, *table.rows]
 
@@ -98,21 +97,18 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _meta_clips(model: nn.Module, clip_shape: tuple[int, int, int, int] | None) -> list[Tensor]:
+def _meta_clip(model: nn.Module, clip_shape: tuple[int, int, int, int] | None) -> Tensor:
     spec: Any = getattr(model, "clip_spec", None)
     if clip_shape is None:
         if spec is None:
             raise ValueError(
                 f"{type(model).__name__} has no clip_spec: say clip_shape=(C, T, H, W)."
             )
-        clip_shape = (CHANNELS[spec.inputs[0]], spec.frames, spec.size, spec.size)
+        clip_shape = (spec.channels, spec.frames, spec.size, spec.size)
     if len(clip_shape) != 4 or min(clip_shape) < 1:
         raise ValueError(f"clip_shape is (C, T, H, W), each at least 1, got {clip_shape}.")
-    channels, *rest = clip_shape
-    inputs = 1 if spec is None else len(spec.inputs)
-    widths = [channels] if inputs == 1 else [CHANNELS[name] for name in spec.inputs]
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    return [torch.empty(1, width, *rest, dtype=dtype, device="meta") for width in widths]
+    return torch.empty(1, *clip_shape, dtype=dtype, device="meta")
 
 
 @contextmanager

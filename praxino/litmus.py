@@ -29,10 +29,13 @@ from praxino.datasets.pointlight import (
     answer_questions,
     render_pointlight,
 )
+from praxino.evaluate import needs_flow
 from praxino.layer_table import count_parameters, multiply_adds
 from praxino.models import create_model, option_types
-from praxino.video.clip_spec import ClipSpec
+from praxino.video.clip_spec import CHANNELS, FLOWS, ClipSpec
+from praxino.video.motion import Motion
 from praxino.video.reader import open_video
+from praxino.video.transforms import as_streams
 
 VIDEOS_PER_CLASS: dict[Variant, int] = {"motion": 60, "appearance": 20}
 QUESTIONS = ("appearance", "motion", "order")
@@ -142,7 +145,8 @@ def litmus(
 
     Args:
         name: for the result.
-        build: makes the model for a number of classes; it takes "rgb" clips.
+        build: makes the model for a number of classes; where it wants flow, that is DIS between
+            the frames of the clip.
         videos: from `litmus_videos`.
         epochs: over the training videos.
         lr: peak of AdamW's learning rate; it rises for a tenth of the steps and falls to zero.
@@ -150,18 +154,13 @@ def litmus(
         progress: called with (steps done, steps in all).
 
     Raises:
-        ValueError: the model takes other inputs than RGB, or epochs below 1.
+        ValueError: epochs below 1.
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs}.")
     torch.manual_seed(seed)
     model = build(len(videos.classes))
     spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
-    if spec.inputs != ("rgb",):
-        raise ValueError(
-            f"{name} takes {', '.join(spec.inputs)}; the litmus test has RGB clips only. Test its "
-            "RGB sibling."
-        )
     blind = is_order_blind(model)
     started = time.monotonic()
     _train(model, spec, videos, epochs, lr, np.random.default_rng(seed), progress)
@@ -172,7 +171,7 @@ def litmus(
         name,
         shape,
         count_parameters(model),
-        multiply_adds(model, (3, *shape)),
+        multiply_adds(model, (spec.channels, *shape)),
         epochs,
         seconds,
         _answers(scores, videos.labels[~videos.training], videos.classes),
@@ -186,6 +185,7 @@ def is_order_blind(model: nn.Module) -> bool:
     Asked of a copy whose weights are all disturbed: some networks start with layers at zero, and
     look blind until they have learnt something. Others start so quiet that what they answer hardly
     depends on the clip at all; so the change is measured by what another clip would change.
+    Backwards, everything also moves the other way: flow and differences change their sign.
     """
     spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
     disturbed = copy.deepcopy(model).double().eval()
@@ -194,9 +194,15 @@ def is_order_blind(model: nn.Module) -> bool:
         for parameter in disturbed.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.add_(0.1 * parameter.std(correction=0).clamp(min=0.1) * noise)
-        shape = (2, 3, spec.frames, spec.size, spec.size)
+        shape = (2, spec.channels, spec.frames, spec.size, spec.size)
         clips = torch.randn(shape, generator=generator, dtype=torch.float64)
-        (forwards, other), (backwards, _) = disturbed(clips), disturbed(clips.flip(2))
+        signs = [
+            -1.0 if name in (*FLOWS, "rgb_difference") else 1.0
+            for name in spec.inputs
+            for _ in range(CHANNELS[name])
+        ]
+        reversed_clips = clips.flip(2) * clips.new_tensor(signs).view(-1, 1, 1, 1)
+        (forwards, other), (backwards, _) = disturbed(clips), disturbed(reversed_clips)
     change = (forwards - backwards).abs().max() / (forwards - other).abs().max()
     return float(change) < 1e-6
 
@@ -255,18 +261,26 @@ def to_clips(pixels: NDArray[np.uint8], spec: ClipSpec, phases: NDArray[np.float
         phases: `(B,)` in [0, 1): where in each of T equal stretches the frame is taken.
 
     Returns:
-        `(B, 3, T, size, size)`.
+        `(B, C, T, size, size)`.
     """
     count = pixels.shape[1]
     steps = (np.arange(spec.frames) + phases[:, None]) * (count / spec.frames)  # (B, T)
-    chosen = pixels[np.arange(len(pixels))[:, None], steps.astype(int)]  # (B, T, H, W, 3)
-    clip = torch.from_numpy(chosen).permute(0, 4, 1, 2, 3).float() / 255  # (B, 3, T, H, W)
+    places = steps.astype(int)
+    chosen = pixels[np.arange(len(pixels))[:, None], places]  # (B, T, H, W, 3)
+    if needs_flow(spec):
+        motion = Motion()
+        chosen = np.stack(
+            [
+                motion.add(frames, spec.inputs, "", which)
+                for frames, which in zip(chosen, places, strict=True)
+            ]
+        )
+    clip = torch.from_numpy(chosen).permute(0, 4, 1, 2, 3).float() / 255  # (B, 3 + 2 n, T, H, W)
     if clip.shape[-1] != spec.size:
         clip = F.interpolate(
             clip, (spec.frames, spec.size, spec.size), mode="trilinear", align_corners=False
         )
-    mean = torch.tensor(spec.mean).view(3, 1, 1, 1)
-    return (clip - mean) / torch.tensor(spec.std).view(3, 1, 1, 1)
+    return as_streams(clip, spec)
 
 
 def _answers(

@@ -16,7 +16,7 @@ from praxino.model_facts import ModelFacts, facts_of
 from praxino.models import MODELS, create_model, options_of, published_weights
 from praxino.models.row import FAMILIES
 from praxino.verify import Comparison
-from praxino.video.clip_spec import CHANNELS, ClipSpec
+from praxino.video.clip_spec import ClipSpec
 from praxino.weights.published import Weights
 
 
@@ -117,7 +117,7 @@ def print_layers(
         size=size or spec.size,
         resize_short=max(size or spec.size, spec.resize_short),
     )
-    shape = (CHANNELS[spec.inputs[0]], spec.frames, spec.size, spec.size)
+    shape = (spec.channels, spec.frames, spec.size, spec.size)
     rows = layer_table(model, shape)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("layer", "operation", "size\nC×T×H×W", "receptive\nfield T×H×W"):

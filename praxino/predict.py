@@ -12,11 +12,12 @@ from torch import nn
 from praxino.computing import Computing, Engine, Precision
 from praxino.datasets.clips import missing_frames, sampling_errors
 from praxino.engines import Runner, running, settle
-from praxino.evaluate import classify, spec_of, window_of
+from praxino.evaluate import classify, motion_of, spec_of, window_of
 from praxino.results import Recognition
 from praxino.video import sampling, transforms
 from praxino.video.clip_spec import ClipSpec
 from praxino.video.decoding import Backend, Decoding, Window
+from praxino.video.motion import Motion
 from praxino.video.reader import ArrayVideo, Video, open_video
 from praxino.weights.checkpoint import load_model
 
@@ -42,6 +43,7 @@ def predict(
     backend: Backend = "pyav",
     untrusted: bool = False,
     window: Window | None = None,
+    flow: str | None = None,
 ) -> Recognition:
     """Name the actions in one video.
 
@@ -63,6 +65,8 @@ def predict(
         backend: as in `open_video`; for files.
         untrusted: as in `open_video`; for files.
         window: as in `open_video`; for volumes; None: the window of the model's training.
+        flow: the `source` of `Motion`, for models that want flow; None: the method of the model's
+            training.
 
     Returns:
         Scores of the video and of each clip.
@@ -79,7 +83,7 @@ def predict(
     if not untrusted:
         decoding = dataclasses.replace(decoding, window=window_of(model, window, [source]))
     computing, where = settle(Computing(engine, precision), device)
-    spec = spec_of(model)
+    spec, motion = spec_of(model), motion_of(model, flow)
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}.")
     if every_seconds is not None and not 0.001 <= every_seconds < float("inf"):
@@ -105,19 +109,21 @@ def predict(
     else:
         stream = _timed(source, rate)
         with running(model, where, computing, batch_size) as run:
-            result = _windows(stream, run, model, spec, every_seconds, batch_size, "frames", None)
+            result = _windows(stream, run, model, spec, motion, every_seconds, batch_size, "frames")
         return dataclasses.replace(result, computing=computing)
     with opened as video, running(model, where, computing, batch_size) as run:
         if every_seconds is not None:
             frames = ((frame.pixels, frame.seconds) for frame in video)
             with sampling_errors(name):
-                result = _windows(frames, run, model, spec, every_seconds, batch_size, name, path)
+                result = _windows(frames, run, model, spec, motion, every_seconds, batch_size, name)
             short = missing_frames(video)
-            return dataclasses.replace(result, short=short, decoding=decoding, computing=computing)
+            return dataclasses.replace(
+                result, path=path, short=short, decoding=decoding, computing=computing
+            )
         spec = _for_length(spec, model, video.end_seconds)
         with sampling_errors(name):
             indices = sampling.test_clips(video.timestamps, spec, clips)  # (V, T)
-        scores = _scores(video, indices, run, spec)
+        scores = _scores(video, indices, run, spec, motion, name)
         seconds = video.timestamps[indices[:, [0, -1]]] + [0, _frame_seconds(video.timestamps)]
         short = missing_frames(video)
     return Recognition(
@@ -135,14 +141,21 @@ def predict(
 
 
 def _scores(
-    video: Video, indices: NDArray[np.int64], run: Runner, spec: ClipSpec
+    video: Video,
+    indices: NDArray[np.int64],
+    run: Runner,
+    spec: ClipSpec,
+    motion: Motion,
+    name: str,
 ) -> NDArray[np.float64]:
     """`(V, K)` probabilities of `(V, T)` clips; the same clip is looked at once."""
     distinct, which = np.unique(indices, axis=0, return_inverse=True)
     scores = []
     for start in range(0, len(distinct), CLIPS_AT_A_TIME):
-        pixels = video.clips(distinct[start : start + CLIPS_AT_A_TIME]).pixels  # (v, T, H, W, 3)
-        views = torch.cat([transforms.test_views(clip, spec, 1) for clip in pixels])
+        some = distinct[start : start + CLIPS_AT_A_TIME]  # (v, T)
+        clips = zip(video.clips(some).pixels, some, strict=True)
+        frames = [motion.add(pixels, spec.inputs, name, places) for pixels, places in clips]
+        views = torch.cat([transforms.test_views(clip, spec, 1) for clip in frames])
         scores.append(classify(run, views).double().numpy())
     every: NDArray[np.float64] = np.concatenate(scores)[which.reshape(-1)]
     return every
@@ -153,10 +166,10 @@ def _windows(
     run: Runner,
     model: nn.Module,
     spec: ClipSpec,
+    motion: Motion,
     every_seconds: float | None,
     batch_size: int,
     name: str,
-    path: Path | None,
 ) -> Recognition:
     """Slide over a stream, keeping no more frames than one clip spans."""
     spec = _for_length(spec, model, float("inf"))
@@ -172,7 +185,8 @@ def _windows(
             waiting.clear()
 
     for window in _all_windows(stream, frames):
-        waiting.append(transforms.test_views(window.pixels, spec, 1))
+        frames = motion.add(window.pixels, spec.inputs, name, window.indices)
+        waiting.append(transforms.test_views(frames, spec, 1))
         seconds.append((window.seconds[0], window.seconds[-1]))
         if len(waiting) == batch_size:
             look()
@@ -189,7 +203,6 @@ def _windows(
         protocol=(
             f"mean over {len(every)} clips, one every {hop:g} s, {spec.sampling}, {_crop(spec)}"
         ),
-        path=path,
     )
 
 

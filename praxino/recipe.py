@@ -95,6 +95,8 @@ class DataConfig:
         backend: what decodes the videos.
         untrusted: decode in locked processes of their own, bounded in memory and time.
         window: of volumes: the centre and the width of what is shown, in Hounsfield units of CT.
+        flow: for models that want it: the method that computes it from each clip, or a folder that
+            `praxino flow` has filled.
     """
 
     source: str = ""
@@ -108,6 +110,7 @@ class DataConfig:
     backend: Backend = "pyav"
     untrusted: bool = False
     window: Window | None = None
+    flow: str = "dis"
 
     def __post_init__(self) -> None:
         _check(self, above=0, val_fraction=1, limit_per_class=None, stall_seconds=None)

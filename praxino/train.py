@@ -35,7 +35,7 @@ from praxino.datasets.workers import LoaderFault, WatchedLoader
 from praxino.devices import default_device, default_workers
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import Stopped, VideoError
-from praxino.evaluate import evaluate, score_videos, summarise
+from praxino.evaluate import evaluate, needs_flow, score_videos, summarise
 from praxino.ledger import Ledger
 from praxino.models import create_model, options_with, published_weights
 from praxino.recipe import ClipConfig, TrainConfig
@@ -46,6 +46,7 @@ from praxino.runs.run_lock import run_lock
 from praxino.runs.training_state import Epoch, Progress, World
 from praxino.stop_signals import StopSignals, stop_signals
 from praxino.video.clip_spec import ClipSpec
+from praxino.video.motion import Motion
 from praxino.weights import checkpoint
 from praxino.weights.checkpoint import BEST, LAST, Card
 
@@ -176,7 +177,14 @@ def _train(
     order = EpochOrder(len(train_set), seed=config.seed, draws=config.clips_per_video)
     workers = default_workers() if config.data.workers is None else config.data.workers
     watched = WatchedLoader(
-        TrainingClips(train_set, spec, config.augmentation, seed=config.seed, decoding=decoding),
+        TrainingClips(
+            train_set,
+            spec,
+            config.augmentation,
+            seed=config.seed,
+            decoding=decoding,
+            motion=Motion(config.data.flow),
+        ),
         lambda row: example_name(train_set.rows[row]),
         workers=workers,
         stall_seconds=config.data.stall_seconds,
@@ -317,6 +325,7 @@ def _train(
             workers=workers,
             precision="fp32",  # as every epoch was validated
             stall_seconds=config.data.stall_seconds,
+            flow=config.data.flow if needs_flow(spec) else None,
             **vars(decoding),
         )
         evaluation.save(run)
@@ -544,6 +553,7 @@ def _validate(
         device=device,
         stall_seconds=config.data.stall_seconds,
         decoding=config.data.decoding,
+        motion=Motion(config.data.flow),
     )
     if scores.ledger.failures and not config.data.skip_bad:
         worst = scores.ledger.failures[0]
@@ -569,6 +579,8 @@ def _card(
         "span_seconds": progress.span_seconds / progress.spans if progress.spans else None,
         "praxino": __version__,
     }
+    if needs_flow(spec):
+        notes["flow"] = Motion(config.data.flow).method
     name = config.model.name
     options = options_with(name, _weights(config), **config.model.options)
     return Card(name, options, classes, spec, notes, config.data.window)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from praxino.layer_table import LayerRow, count_parameters, layer_table, multiply_adds
 from praxino.models import create_model
-from praxino.video.clip_spec import ClipSpec
+from praxino.video.clip_spec import FLOW_MEAN, FLOW_STD, IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 
 SHAPE = (2, 7, 9, 10)
 
@@ -244,15 +244,22 @@ def test_the_model_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model)
 
 
-def test_several_inputs_are_joined() -> None:
+def test_several_streams_are_channels_of_one_clip() -> None:
     class TwoStreams(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.rgb, self.flow = nn.Conv3d(3, 2, (1, 5, 1)), nn.Conv3d(2, 2, (3, 5, 1))
-            self.clip_spec = ClipSpec(6, size=8, resize_short=8, inputs=("rgb", "flow"))
+            self.clip_spec = ClipSpec(
+                6,
+                size=8,
+                resize_short=8,
+                inputs=("rgb", "flow"),
+                mean=IMAGENET_MEAN + FLOW_MEAN,
+                std=IMAGENET_STD + FLOW_STD,
+            )
 
-        def forward(self, rgb: Tensor, flow: Tensor) -> Tensor:
-            return (self.rgb(rgb)[:, :, 1:-1] + self.flow(flow)).mean((3, 4))
+        def forward(self, clip: Tensor) -> Tensor:
+            return (self.rgb(clip[:, :3])[:, :, 1:-1] + self.flow(clip[:, 3:])).mean((3, 4))
 
     assert layer_table(TwoStreams())[-1].receptive_field == (3, 8, 8)
 

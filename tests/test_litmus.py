@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,7 @@ from praxino.litmus import (
     to_clips,
 )
 from praxino.models import create_model, list_models
-from praxino.video.clip_spec import ClipSpec
+from praxino.video.clip_spec import FLOW_MEAN, FLOW_STD, ClipSpec
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EVERY: dict[str, Any] = runpy.run_path(str(BENCHMARKS / "litmus.py"))
@@ -142,18 +143,42 @@ def test_each_question_is_asked_among_its_own_classes() -> None:
     assert [answer.accuracy for answer in answers.values()] == [1.0, 1.0, 1.0]
 
 
-def test_other_inputs_than_rgb_are_refused() -> None:
-    def build(num_classes: int) -> nn.Module:
-        model = create_model("toy_3d", num_classes)
-        spec = dataclasses.replace(SPEC, inputs=("flow",), mean=(0.0,) * 2, std=(1.0,) * 2)
-        model.clip_spec = spec  # type: ignore[assignment]
-        return model
-
+def test_no_epochs_are_refused() -> None:
     nothing = LitmusVideos(numbered(), np.zeros(1, np.int64), np.ones(1, bool), ("a", "b"))
-    with pytest.raises(ValueError, match="mine takes flow; the litmus test has RGB clips only"):
-        litmus("mine", build, nothing)
     with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
-        litmus("mine", build, nothing, epochs=0)
+        litmus("mine", lambda classes: create_model("toy_3d", classes), nothing, epochs=0)
+
+
+def flow_spec(**changes: Any) -> ClipSpec:
+    found = {"frames": 4, "size": 32, "resize_short": 32, "inputs": ("flow",)}
+    return ClipSpec(**(found | {"mean": FLOW_MEAN, "std": FLOW_STD} | changes))
+
+
+def test_models_that_want_flow_are_fed_flow() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (32, 40, 3), dtype=np.uint8)
+    smooth = cv2.GaussianBlur(noise, (9, 9), 3)
+    moving = np.stack([smooth[:, 8 - 2 * t : 40 - 2 * t] for t in range(4)])  # 2 pixels a frame
+    spec = flow_spec(inputs=("rgb", "flow"), mean=(0.0,) * 3 + FLOW_MEAN, std=(1.0,) * 3 + FLOW_STD)
+    clip = to_clips(moving[None], spec, np.array([0.0]))
+    assert clip.shape == (1, 5, 4, 32, 32)
+    u, v = clip[0, 3:, :, 8:24, 8:24].mean((2, 3)) * 20  # pixels
+    assert u.tolist() == pytest.approx([2.0] * 4, abs=0.3)
+    assert v.tolist() == pytest.approx([0.0] * 4, abs=0.3)
+
+
+def test_flow_played_backwards_points_the_other_way() -> None:
+    class Mean(nn.Module):
+        """Forgets the order of what it sees, after a sine or a cosine."""
+
+        def __init__(self, wave: Any) -> None:
+            super().__init__()
+            self.wave, self.clip_spec = wave, flow_spec()
+
+        def forward(self, clip: torch.Tensor) -> torch.Tensor:
+            return self.wave(clip).mean((2, 3, 4))
+
+    assert is_order_blind(Mean(torch.cos))  # how fast things move, and not in which direction
+    assert not is_order_blind(Mean(torch.sin))
 
 
 def test_every_model_stands_under_one_line() -> None:

@@ -163,6 +163,7 @@ def predict(
     backend: Backend = "pyav",
     untrusted: Untrusted = False,
     window: Window | None = None,
+    flow: str | None = None,
 ) -> int:
     """Name the actions in videos.
 
@@ -185,6 +186,8 @@ def predict(
         untrusted: decode each in a locked process of its own, bounded in memory and time.
         window: of volumes: centre and width of what is shown, in Hounsfield units of CT; that of
             the model's training unless given.
+        flow: for models that see it: a method that computes it, or a folder that praxino flow has
+            filled; the method of the model's training unless given.
     """
     from praxino.datasets.folder import find_videos
     from praxino.predict import predict as recognise
@@ -223,6 +226,7 @@ def predict(
                     backend=backend,
                     untrusted=untrusted,
                     window=window,
+                    flow=flow,
                 )
                 if save is not None:
                     say(err, f"Wrote {result.save(targets[path])}")
@@ -559,6 +563,7 @@ def evaluate(
     backend: Backend = "pyav",
     untrusted: Untrusted = False,
     window: Window | None = None,
+    flow: str | None = None,
 ) -> int:
     """Measure a model on labelled videos, by a stated protocol.
 
@@ -579,6 +584,8 @@ def evaluate(
         untrusted: decode each in a locked process of its own, bounded in memory and time.
         window: of volumes: centre and width of what is shown, in Hounsfield units of CT; that of
             the model's training unless given.
+        flow: for models that see it: a method that computes it, or a folder that praxino flow has
+            filled; the method of the model's training unless given.
     """
     from praxino.datasets.source import open_source
     from praxino.evaluate import evaluate as measure
@@ -610,6 +617,7 @@ def evaluate(
             backend=backend,
             untrusted=untrusted,
             window=window,
+            flow=flow,
             progress=progress,
         )
     folder = output or (run if run.is_dir() else run.parent)

@@ -20,6 +20,7 @@ from praxino.video import sampling, transforms
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
 from praxino.video.decoding import Decoding
+from praxino.video.motion import Motion
 from praxino.video.reader import Video, open_video
 
 WHOLE_ENOUGH = 0.9  # the share of a video's frames that must be there to train on it
@@ -76,9 +77,10 @@ class TrainingClips(Dataset[Clip]):
         *,
         seed: int,
         decoding: Decoding = Decoding(),
+        motion: Motion = Motion(),
     ) -> None:
         self.manifest, self.spec, self.augmentation, self.seed = manifest, spec, augmentation, seed
-        self.decoding = decoding
+        self.decoding, self.motion = decoding, motion
         self.labels = single_labels(manifest)
         # "turn left" seen in a mirror is "turn right".
         self.mirrored = transforms.FlipPairs.from_names(manifest.classes).labels_after(
@@ -109,6 +111,7 @@ class TrainingClips(Dataset[Clip]):
                     f"than {WHOLE_ENOUGH:.0%} are there. Copy it again, or leave it out.",
                     code="short",
                 )
+            pixels = self.motion.add(pixels, self.spec.inputs, row.video, indices)
         except VideoError as error:
             return Clip(index, None, self.labels[index], error)
         flip = bool(rng.random() < self.augmentation.flip_probability)
@@ -131,9 +134,10 @@ class TestViews(Dataset[Views]):
         clips: int,
         crops: int,
         decoding: Decoding = Decoding(),
+        motion: Motion = Motion(),
     ) -> None:
         self.manifest, self.spec, self.clips, self.crops = manifest, spec, clips, crops
-        self.decoding = decoding
+        self.decoding, self.motion = decoding, motion
         self.labels = single_labels(manifest)
 
     def __len__(self) -> int:
@@ -147,8 +151,12 @@ class TestViews(Dataset[Views]):
                 with sampling_errors(row.video):
                     span = (row.start_seconds, row.end_seconds)
                     indices = sampling.test_clips(video.timestamps, self.spec, self.clips, span)
-                clips = video.clips(indices).pixels  # (clips, T, H, W, 3)
+                pixels = video.clips(indices).pixels  # (clips, T, H, W, 3)
                 short = missing_frames(video)
+            clips = [
+                self.motion.add(clip, self.spec.inputs, row.video, places)
+                for clip, places in zip(pixels, indices, strict=True)
+            ]
         except VideoError as error:
             return Views(index, None, self.labels[index], error)
         views = [transforms.test_views(clip, self.spec, self.crops) for clip in clips]

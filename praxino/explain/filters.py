@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from praxino.atomic import atomic_write
 from praxino.did_you_mean import did_you_mean
 from praxino.explain.animation import write_animation
-from praxino.video.clip_spec import CHANNELS
 
 MOST = 96  # filters in a picture, unless asked for more
 FRAMES_PER_SECOND = 4
@@ -51,7 +50,7 @@ def first_convolutions(model: nn.Module) -> dict[str, Tensor]:
     if not found and layers:
         spec: Any = model.clip_spec
         name, layer = next(iter(layers.items()))
-        channels = CHANNELS[spec.inputs[0]]
+        channels = spec.channels
         if isinstance(layer, nn.Conv2d) and layer.in_channels == channels * spec.frames:
             # Frame after frame, as early fusion stacks them.
             found[name] = layer.weight.unflatten(1, (spec.frames, channels)).transpose(1, 2)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 CHANNELS = {"rgb": 3, "flow": 2, "rgb_difference": 3, "warped_flow": 2, "grey": 1}
+FLOWS = ("flow", "warped_flow")  # what `Motion` adds to the colours
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FLOW_MEAN, FLOW_STD = (0.5, 0.5), (0.5, 0.5)  # -20 to 20 pixels become -1 to 1
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
@@ -23,9 +25,9 @@ class ClipSpec:
         stride_frames: the published alternative: every n-th frame of the video.
         size: height and width of the square that enters the model, in pixels.
         resize_short: the short side before cropping, in pixels.
-        mean: per channel, for values in [0, 1].
-        std: per channel, for values in [0, 1].
-        inputs: what streams the model takes, in the order of `forward`'s arguments.
+        mean: per channel, for values in [0, 1]; for differences of colours, in [-1, 1].
+        std: as `mean`. Flow of -20 to 20 pixels is 0 to 1: mean .5 and std .025 give pixels.
+        inputs: what streams the model takes, in the order of the clip's channels.
         fit: how a picture becomes a square: "crop" cuts it out of the resized picture, "stretch"
             squeezes the whole picture into it, so that nothing at the sides is lost.
         even: frames that are spread over the span keep equal distances in training too, for models
@@ -69,12 +71,16 @@ class ClipSpec:
             raise ValueError(f"mean must be finite numbers, got {self.mean}.")
         if not all(0 < value < math.inf for value in self.std):
             raise ValueError(f"std must be numbers above 0, got {self.std}.")
-        channels = CHANNELS[self.inputs[0]]  # the streams after it are normalised alike
-        if len(self.mean) != channels or len(self.std) != channels:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(
-                f"mean and std have a number for each of the {channels} channels of "
-                f"{self.inputs[0]}, got {self.mean} and {self.std}."
+                f"mean and std have a number for each of the {self.channels} channels of "
+                f"{' and '.join(self.inputs)}, got {self.mean} and {self.std}."
             )
+
+    @property
+    def channels(self) -> int:
+        """C, of all streams together."""
+        return sum(CHANNELS[name] for name in self.inputs)
 
     @property
     def spread(self) -> bool:

@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import functional as pictures
 
 from praxino.video.augmentation import Augmentation, check_jitter
-from praxino.video.clip_spec import ClipSpec
+from praxino.video.clip_spec import FLOWS, ClipSpec
 
 # --- The two roads from decoded frames to a model's input ---
 
@@ -33,7 +33,8 @@ def train_transform(
     """A random view of a clip, for training.
 
     Args:
-        frames: (T, H, W, C) uint8 as decoded, of any size that holds the crop.
+        frames: (T, H, W, 3) uint8 as decoded, of any size that holds the crop; flow in further
+            channels, as `Motion.add` gives it.
         spec: the size and normalisation that the model wants.
         rng: where the randomness comes from, usually `sampling.view_rng`.
         augmentation: what to vary.
@@ -68,16 +69,18 @@ def train_transform(
     if flip is None:
         flip = rng.random() < augmentation.flip_probability
     if flip:
-        clip = horizontal_flip(clip)
-    clip = colour_jitter(
-        _to_float(clip),
+        clip = _mirror(clip)
+    clip = _to_float(clip)
+    colours = colour_jitter(
+        clip[:3],
         rng,
         augmentation.brightness,
         augmentation.contrast,
         augmentation.saturation,
         augmentation.hue,
     )
-    return _as_input(clip, spec)
+    clip = colours if len(clip) == 3 else torch.cat([colours, clip[3:]])
+    return as_streams(clip, spec)
 
 
 def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Tensor:  # noqa: PT028
@@ -86,7 +89,8 @@ def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Ten
     Where `spec.fit` is "stretch", the one view is the whole picture, made square.
 
     Args:
-        frames: (T, H, W, C) uint8 as decoded, of any size.
+        frames: (T, H, W, 3) uint8 as decoded, of any size; flow in further channels, as
+            `Motion.add` gives it.
         spec: the sizes and normalisation that the model wants.
         crops: 1 takes the centre, 3 is `three_crops`, 10 is `ten_crops`.
 
@@ -102,7 +106,7 @@ def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Ten
                 f"A clip that is stretched has one view, the whole picture; got crops={crops}."
             )
         views = stretch(_as_clip(frames), spec.size)[None]
-        return _as_input(_to_float(views), spec)
+        return as_streams(_to_float(views), spec)
     clip = resize_short(_as_clip(frames), spec.resize_short)
     if crops == 1:
         views = centre_crop(clip, spec.size)[None]
@@ -112,7 +116,7 @@ def test_views(frames: NDArray[np.uint8], spec: ClipSpec, crops: int = 1) -> Ten
         views = ten_crops(clip, spec.size)
     else:
         raise ValueError(f"A clip has 1, 3 or 10 crops, got crops={crops}.")
-    return _as_input(_to_float(views), spec)
+    return as_streams(_to_float(views), spec)
 
 
 # --- Layout and range ---
@@ -167,6 +171,27 @@ def to_grey(clip: Tensor) -> Tensor:
     """
     red, green, blue = clip.split(1, dim=-4)
     return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def rgb_difference(clip: Tensor) -> Tensor:
+    """What changes from each frame to the next (Wang et al., TSN, ECCV 2016, Sec. 3.2).
+
+    Args:
+        clip: `(..., 3, T, H, W)` float in [0, 1], T at least 2.
+
+    Returns:
+        The same shape, in [-1, 1]; the last frame repeats the difference of the one before it.
+
+    Raises:
+        ValueError: one frame only.
+    """
+    if clip.shape[-3] < 2:
+        raise ValueError(
+            f"A difference needs two frames, got a clip of shape {tuple(clip.shape)}. Use clips of "
+            "2 frames or more."
+        )
+    change = clip.diff(dim=-3)
+    return torch.cat([change, change[..., -1:, :, :]], dim=-3)
 
 
 def normalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -269,7 +294,7 @@ def ten_crops(clip: Tensor, size: int) -> Tensor:
     Raises:
         ValueError: the clip is too small.
     """
-    return torch.cat([_five_crops(clip, size), _five_crops(horizontal_flip(clip), size)])
+    return torch.cat([_five_crops(clip, size), _five_crops(_mirror(clip), size)])
 
 
 def random_crop(clip: Tensor, size: int, rng: np.random.Generator) -> Tensor:
@@ -525,11 +550,51 @@ def _to_float(clip: Tensor) -> Tensor:
     return clip.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
-def _as_input(clip: Tensor, spec: ClipSpec) -> Tensor:
-    """A float clip in colour as the model wants it."""
-    if spec.inputs == ("grey",):
-        clip = to_grey(clip)
-    return _normalise_in_place(clip, spec.mean, spec.std)
+def _mirror(clip: Tensor) -> Tensor:
+    """A clip in the mirror: colours, and flow that points to the other side."""
+    clip = horizontal_flip(clip)
+    if len(clip) <= 3:
+        return clip
+    mirrored, u = clip.clone(), clip[3::2]
+    # The byte 128 stands for no motion, and has to stay there: 255 - u would make it 127.
+    whole = 255 if clip.dtype == torch.uint8 else 1
+    mirrored[3::2] = (u.float().neg() + 256 / 255 * whole).clamp(max=whole).to(clip.dtype)
+    return mirrored
+
+
+def as_streams(clip: Tensor, spec: ClipSpec) -> Tensor:
+    """The streams that a model wants, normalised.
+
+    Args:
+        clip: `(..., 3 + 2 n, T, H, W)` float in [0, 1]: colours, and a pair of channels for each
+            stream of flow. Where only colours are wanted, it is changed in place.
+        spec: which streams, in which order, and how they are normalised.
+
+    Returns:
+        `(..., C, T, H, W)`.
+
+    Raises:
+        ValueError: flow is missing or not wanted, or a difference of one frame is.
+    """
+    if spec.inputs == ("rgb",):  # most models; no copy
+        return _normalise_in_place(clip, spec.mean, spec.std)
+    colours, fields = clip[..., :3, :, :, :], clip[..., 3:, :, :, :]
+    if fields.shape[-4] != 2 * sum(name in FLOWS for name in spec.inputs):
+        raise ValueError(
+            f"A clip of {' and '.join(spec.inputs)} needs other channels than the "
+            f"{fields.shape[-4]} behind the colours. praxino.video.motion.Motion.add gives them."
+        )
+    flows = iter(fields.split(2, dim=-4))
+    streams = []
+    for name in spec.inputs:
+        if name in FLOWS:
+            streams.append(next(flows))
+        elif name == "grey":
+            streams.append(to_grey(colours))
+        else:
+            streams.append(colours if name == "rgb" else rgb_difference(colours))
+    stacked = streams[0].contiguous() if len(streams) == 1 else torch.cat(streams, dim=-4)
+    return _normalise_in_place(stacked, spec.mean, spec.std)
 
 
 def _normalise_in_place(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -52,7 +52,11 @@ def test_how_a_picture_becomes_a_square():
 
 
 def test_inputs_are_known_streams():
-    assert ClipSpec(16, inputs=("rgb", "flow")).inputs == ("rgb", "flow")
+    two = ClipSpec(16, inputs=("rgb", "flow"), mean=(0.5,) * 5, std=(1.0,) * 5)
+    assert (two.inputs, two.channels) == (("rgb", "flow"), 5)
+    message = "a number for each of the 5 channels of rgb and flow, got"
+    with pytest.raises(ValueError, match=message):
+        ClipSpec(16, inputs=("rgb", "flow"))
     message = "Unknown input 'depth'; the inputs are rgb, flow, rgb_difference, warped_flow"
     with pytest.raises(ValueError, match=message):
         ClipSpec(16, inputs=("rgb", "depth"))
