@@ -30,6 +30,19 @@ LITTLE_DISK_BYTES = 2 * 10**9
 LITTLE_MEMORY_BYTES = 4 * 2**30
 LITTLE_SHARED_BYTES = 256 * 2**20  # loader workers hand over their clips there
 
+# What praxino does without, if it must: the package, the extra that brings it, what is lost.
+OPTIONAL = {
+    "nibabel": ("nibabel", "volumes", "no NIfTI volumes"),
+    "pydicom": ("pydicom", "volumes", "no DICOM volumes"),
+    "openvino": ("openvino", "openvino", "no --engine openvino"),
+    "transformers": (
+        "transformers",
+        "models",
+        "no models of the papers VideoMAE, TimeSformer, ViViT and V-JEPA 2",
+    ),
+    "opencv": ("opencv-contrib-python-headless", "flow", "no optical flow"),
+}
+
 State = Literal["ok", "warning", "broken"]
 
 
@@ -121,13 +134,16 @@ def _requirements(extra: str | None) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def _installed(section: str, name: str, least: str) -> Finding:
+def _installed(section: str, name: str, least: str, package: str | None = None) -> Finding:
+    """Whether a package is there, and new enough; `name` is what the report calls it."""
+    package = package or name
+    hint = f"pip install '{package}>={least}'"
     try:
-        version = metadata.version(name)
+        version = metadata.version(package)
     except metadata.PackageNotFoundError:
-        return Finding(section, name, "not installed", "broken", f"pip install '{name}>={least}'")
+        return Finding(section, name, "not installed", "broken", hint)
     if _numbers(version) < _numbers(least):
-        hint = f"praxino needs {least} or newer: pip install '{name}>={least}'"
+        hint = f"praxino needs {least} or newer: {hint}"
         return Finding(section, name, version, "broken", hint)
     return Finding(section, name, version)
 
@@ -340,23 +356,15 @@ def _sandbox(section: str) -> Finding:
 
 
 def _extras() -> Iterator[Finding]:
-    section = "Extras"
-    try:
-        names = metadata.metadata("praxino").get_all("Provides-Extra") or []
-    except metadata.PackageNotFoundError:
-        yield Finding(section, "praxino", "not installed, runs from a folder of sources")
-        return
-    for extra in names:
-        missing = [
-            name
-            for name, least in _requirements(extra)
-            if _installed("", name, least).state != "ok"
-        ]
-        if missing:
-            value = f"without {', '.join(missing)}: pip install 'praxino[{extra}]'"
+    """What is only wanted for some things; `Video` tells of torchcodec, which it tries."""
+    for name, (package, extra, loss) in OPTIONAL.items():
+        least = dict(_requirements(extra)).get(package, "0")
+        found = _installed("Extras", name, least, package)
+        if found.state == "ok":
+            yield found
         else:
-            value = "installed"
-        yield Finding(section, extra, value)
+            value = f"{found.value}: {loss}"
+            yield Finding("Extras", name, f"{value}; pip install 'praxino[{extra}]'")
 
 
 def _folders() -> Iterator[Finding]:

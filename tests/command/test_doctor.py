@@ -1,5 +1,6 @@
 import json
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,35 @@ def test_packages_that_are_missing_or_too_old():
         "praxino needs 999.1 or newer: pip install 'numpy>=999.1'",
     )
     assert doctor._installed("Versions", "no-such-package", "1").value == "not installed"
+
+
+def test_what_is_optional_says_what_is_lost_without_it(monkeypatch):
+    assert {finding.state for finding in doctor._extras()} == {"ok"}
+    packages = {package for package, _, _ in doctor.OPTIONAL.values()}
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for name, (package, extra, _) in doctor.OPTIONAL.items():
+        assert len(name) <= doctor.NAME_WIDTH
+        assert any(line.startswith(f"{package}>=") for line in extras[extra]), package
+    asked = {
+        line.partition(">=")[0]
+        for extra, lines in extras.items()
+        if extra != "dev"
+        for line in lines
+    }
+    assert asked == packages | {"torchcodec"}
+
+    def none(name):
+        raise doctor.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", none)
+    found = {finding.name: finding.value for finding in doctor._extras()}
+    assert found["pydicom"] == "not installed: no DICOM volumes; pip install 'praxino[volumes]'"
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0")
+    monkeypatch.setattr(doctor, "_requirements", lambda extra: [("openvino", "2026.0")])
+    found = {finding.name: finding.value for finding in doctor._extras()}
+    assert found["nibabel"] == "1.0"
+    assert found["openvino"].startswith("1.0: no --engine openvino; pip install 'praxino[openvino]")
 
 
 def test_a_package_that_does_not_load(monkeypatch):

@@ -10,6 +10,7 @@ from praxino.layer_table import multiply_adds
 from praxino.models import create_model
 from praxino.models.one_channel import to_one_channel
 from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD
+from praxino.weights.checkpoint import Card, load_model, save_model
 
 # The smallest that show it: a stem, TensorFlow's padding, two pathways, 2D kernels, patches.
 MODELS: dict[str, dict[str, Any]] = {
@@ -49,6 +50,21 @@ def test_a_grey_clip_is_seen_as_three_equal_channels_were(name) -> None:
         atol=1e-3 * float(features.abs().max()),
     )
     assert isinstance(grey.head, torch.nn.Linear)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_checkpoint_builds_it_again(name, tmp_path) -> None:
+    torch.manual_seed(0)
+    model: Any = create_model(name, 3, grey=True, **MODELS[name]).eval()
+    card = Card(name, {**MODELS[name], "grey": True}, ("a", "b", "c"), model.clip_spec, {})
+    save_model(tmp_path / "grey.safetensors", model, card)
+    loaded: Any = load_model(tmp_path / "grey.safetensors")
+    begun: Any = create_model(name, weights=tmp_path / "grey.safetensors", **card.options).eval()
+    spec = model.clip_spec
+    clip = torch.randn(1, 1, spec.frames, spec.size, spec.size)
+    with torch.no_grad():
+        assert torch.equal(loaded(clip), model(clip))
+        assert torch.equal(begun(clip), model(clip))
 
 
 def test_other_means_become_a_bias_that_is_exact_inside_the_clip() -> None:
