@@ -20,6 +20,8 @@ FAMILIES = {
     "pathways": "a slow and a fast pathway over one clip",
     "efficient": "few multiply-adds, for phones and laptops",
     "shift": "2D networks that move channels between frames",
+    "recurrent": "what was seen so far is a state that each frame changes",
+    "two-stream": "one network sees colours, one optical flow; what they say is joined",
     "aggregation": "features of all frames and positions are put together in one bag",
     "attention": "what is looked at depends on what is seen: positions, frames, regions",
     "teaching": "the small networks of lectures and laptops",
