@@ -39,6 +39,7 @@ from praxino.models.inflated import *
 from praxino.models.ji import *
 from praxino.models.karpathy import *
 from praxino.models.late_fusion import *
+from praxino.models.lrcn import *
 from praxino.models.ltc import *
 from praxino.models.mc3 import *
 from praxino.models.mvit import *
@@ -67,6 +68,7 @@ from praxino.models.toy_columns import *
 from praxino.models.tpn import *
 from praxino.models.trn import *
 from praxino.models.tsm import *
+from praxino.models.two_stream import *
 from praxino.models.uniformer import *
 from praxino.models.videomae import *
 from praxino.models.vivit import *

@@ -26,6 +26,7 @@ from praxino.models.ji import PUBLISHED as JI_PUBLISHED
 from praxino.models.karpathy import MODELS as KARPATHY
 from praxino.models.karpathy import PUBLISHED as KARPATHY_PUBLISHED
 from praxino.models.late_fusion import MODELS as LATE_FUSION
+from praxino.models.lrcn import MODELS as LRCN
 from praxino.models.ltc import MODELS as LTC
 from praxino.models.ltc import PUBLISHED as LTC_PUBLISHED
 from praxino.models.mc3 import MODELS as MC3
@@ -76,6 +77,8 @@ from praxino.models.trn import MODELS as TRN
 from praxino.models.trn import PUBLISHED as TRN_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
+from praxino.models.two_stream import MODELS as TWO_STREAM
+from praxino.models.two_stream import PUBLISHED as TWO_STREAM_PUBLISHED
 from praxino.models.uniformer import MODELS as UNIFORMER
 from praxino.models.uniformer import PUBLISHED as UNIFORMER_PUBLISHED
 from praxino.models.videomae import MODELS as VIDEOMAE
@@ -105,6 +108,7 @@ _PAPERS = (
     JI,
     KARPATHY,
     LATE_FUSION,
+    LRCN,
     LTC,
     MC3,
     MVIT,
@@ -130,6 +134,7 @@ _PAPERS = (
     TPN,
     TRN,
     TSM,
+    TWO_STREAM,
     UNIFORMER,
     VIDEOMAE,
     VIVIT,
@@ -176,6 +181,7 @@ PUBLISHED: tuple[Published, ...] = (
     *TPN_PUBLISHED,
     *TRN_PUBLISHED,
     *TSM_PUBLISHED,
+    *TWO_STREAM_PUBLISHED,
     *UNIFORMER_PUBLISHED,
     *VIDEOMAE_PUBLISHED,
     *VIVIT_PUBLISHED,
