@@ -147,6 +147,11 @@ def _train(
     )
     spec = _clip_spec(_for_training(model.clip_spec, config), config.clip)
     model.clip_spec, model.classes = spec, tuple(everything.classes)  # type: ignore[assignment]
+    if config.optim.label_smoothing and hasattr(model, "loss"):
+        raise ValueError(
+            f"{config.model.name} has a loss of its own, which knows no "
+            f"label_smoothing={config.optim.label_smoothing}. Leave it at 0."
+        )
     kept_still = freeze(model, config.model.freeze_until, config.model.freeze_batch_norm)
     peak_lr = config.optim.lr or (1e-3 if weights is None else 2e-4)
     optimizer = _optimizer(model, config, peak_lr)
@@ -230,10 +235,7 @@ def _train(
 
                     clips, labels = clips.to(accelerator.device), labels.to(accelerator.device)
                     with accelerator.autocast():
-                        logits = network(clips)  # (B, K)
-                        loss = F.cross_entropy(
-                            logits.float(), labels, label_smoothing=config.optim.label_smoothing
-                        )
+                        loss, logits = _loss(network, model, clips, labels, config)
                     _check_finite("loss", loss, examples, train_set, lr)
                     optimizer.zero_grad()
                     accelerator.backward(loss)
@@ -538,6 +540,19 @@ def _check_finite(
         f"The {what} is {value.item()} at learning rate {lr:.2g}, on: {names}. The last whole "
         f"state is kept; start again with a tenth of --optim.lr."
     )
+
+
+def _loss(
+    network: nn.Module, model: nn.Module, clips: Tensor, labels: Tensor, config: TrainConfig
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch and its `(B, K)` logits: by the model's own `loss`, where it has one."""
+    own_loss = getattr(model, "loss", None)
+    if own_loss is not None:
+        loss, logits = own_loss(clips, labels)
+        return loss, logits
+    logits = network(clips)
+    smoothing = config.optim.label_smoothing
+    return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing), logits
 
 
 def _validate(

@@ -2,7 +2,9 @@ import dataclasses
 import json
 import os
 import signal
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,7 +13,9 @@ from torch import nn
 from praxino import models
 from praxino.datasets.folder import read_folder
 from praxino.errors import VideoError
+from praxino.evaluate import evaluate
 from praxino.models import create_model, published_weights
+from praxino.predict import predict
 from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from praxino.train import Listener, _clip_spec, _for_training, _schedule, freeze, train
 from praxino.video.augmentation import Augmentation
@@ -241,3 +245,55 @@ def test_the_card_has_the_options_of_published_weights(
     )
     assert trained.card.options == {**asked, "pool": "max"}
     assert trained.of_frames == "max"
+
+
+def test_a_model_with_a_loss_of_its_own_is_trained_by_it(config, tmp_path, monkeypatch):
+    def loss(self, clips, labels):
+        logits = self(clips)
+        return (logits - 10.0).pow(2).mean(), logits
+
+    kind = type(create_model("small_3d", 2))
+    monkeypatch.setattr(kind, "loss", loss, raising=False)
+    run = train(config, tmp_path / "run")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["train_loss"] > 50  # and not a cross entropy
+    smooth = dataclasses.replace(config, optim=OptimConfig(label_smoothing=0.1))
+    message = r"small_3d has a loss of its own, which knows no label_smoothing=0\.1\. Leave it at 0"
+    with pytest.raises(ValueError, match=message):
+        train(smooth, tmp_path / "other")
+
+
+@pytest.fixture
+def of_flow(config) -> TrainConfig:
+    """A network that sees nothing but flow."""
+    return dataclasses.replace(
+        config,
+        model=ModelConfig("ltc_flow", {"frames": 16, "size": 32}, weights=None),
+        data=dataclasses.replace(config.data, flow="farneback"),
+        epochs=1,
+    )
+
+
+def test_a_model_of_flow_is_trained_and_remembers_what_computed_its_flow(of_flow, tmp_path):
+    run = train(of_flow, tmp_path / "run")
+    model = checkpoint.load_model(run)
+    assert model.card.notes["flow"] == "farneback"
+    protocol = json.loads((run / "result.json").read_text())["protocol"]
+    assert protocol["flow"] == "farneback"
+    video = next(Path(of_flow.data.source).rglob("*.mp4"))
+    own, other = (predict(video, model, clips=1, flow=flow) for flow in (None, "dis"))
+    assert not np.allclose(own.scores, other.scores, rtol=0, atol=0)
+    same = evaluate(model, of_flow.data.source, clips=1, workers=0)
+    assert same.protocol["flow"] == "farneback"
+
+
+def test_flow_is_asked_for_of_models_that_see_it_only(config, of_flow, tmp_path):
+    model = create_model("small_3d", 2, frames=8, size=32)
+    with pytest.raises(
+        ValueError, match=r"flow='dis' is for models that see flow, and this one sees rgb\."
+    ):
+        predict(np.zeros((8, 32, 32, 3), np.uint8), model, flow="dis")
+    wrong = dataclasses.replace(of_flow, data=dataclasses.replace(of_flow.data, flow="diss"))
+    with pytest.raises(ValueError, match=r"'diss' is neither\. Did you mean 'dis'\?"):
+        train(wrong, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*.safetensors"))
