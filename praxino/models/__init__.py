@@ -30,6 +30,7 @@ from praxino.models.c3d import *
 from praxino.models.csn import *
 from praxino.models.densenet3d import *
 from praxino.models.early_fusion import *
+from praxino.models.ego_rnn import *
 from praxino.models.frame_difference import *
 from praxino.models.fstcn import *
 from praxino.models.hara_r2plus1d import *

@@ -11,6 +11,8 @@ from praxino.models.csn import PUBLISHED as CSN_PUBLISHED
 from praxino.models.densenet3d import MODELS as DENSENET3D
 from praxino.models.densenet3d import PUBLISHED as DENSENET3D_PUBLISHED
 from praxino.models.early_fusion import MODELS as EARLY_FUSION
+from praxino.models.ego_rnn import MODELS as EGO_RNN
+from praxino.models.ego_rnn import PUBLISHED as EGO_RNN_PUBLISHED
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.fstcn import MODELS as FSTCN
 from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
@@ -99,6 +101,7 @@ _PAPERS = (
     CSN,
     DENSENET3D,
     EARLY_FUSION,
+    EGO_RNN,
     FRAME_DIFFERENCE,
     FSTCN,
     HARA_R2PLUS1D,
@@ -151,6 +154,7 @@ PUBLISHED: tuple[Published, ...] = (
     *C3D_PUBLISHED,
     *CSN_PUBLISHED,
     *DENSENET3D_PUBLISHED,
+    *EGO_RNN_PUBLISHED,
     *HARA_R2PLUS1D_PUBLISHED,
     *I3D_PUBLISHED,
     *I3D_RESNET_PUBLISHED,
