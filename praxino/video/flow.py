@@ -17,18 +17,24 @@ from numpy.typing import NDArray
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EnvironmentFault
 
-FlowMethod = Literal["farneback", "dis", "tvl1"]
+FlowMethod = Literal["lucas_kanade", "farneback", "dis", "tvl1", "torch_tvl1", "raft", "raft_small"]
 FLOW_METHODS: tuple[str, ...] = get_args(FlowMethod)
+
+FlowFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 BOUND = 20.0  # pixels; two-stream networks since Simonyan & Zisserman's are fed flow within it
 
 
-def compute_flow(frames: NDArray[np.uint8], method: str = "dis") -> NDArray[np.float32]:
+def compute_flow(
+    frames: NDArray[np.uint8], method: str = "dis", *, device: str | None = None
+) -> NDArray[np.float32]:
     """The flow from each frame to the next.
 
     Args:
         frames: `(T, H, W, 3)` uint8 RGB; T is at least 2, H and W at least 16.
         method: one of `FLOW_METHODS`.
+        device: `cpu`, `cuda`, ... for the methods on tensors (`lucas_kanade`, `torch_tvl1`,
+            `raft`); the GPU if there is one. OpenCV's compute on the CPU.
 
     Returns:
         `(T - 1, H, W, 2)` float32 in pixels: u (to the right), then v (down).
@@ -36,14 +42,19 @@ def compute_flow(frames: NDArray[np.uint8], method: str = "dis") -> NDArray[np.f
     Raises:
         TypeError: the frames are not uint8.
         ValueError: another shape, fewer than two frames, or no such method.
-        EnvironmentFault: OpenCV, which the method needs, is not installed.
+        EnvironmentFault: OpenCV, which the method needs, is not installed; RAFT's weights cannot
+            be downloaded; there is no such device.
     """
     frames = check_frames(frames)
-    return flow_function(method)(frames)
+    return flow_function(method, device=device)(frames)
 
 
-def flow_function(method: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def flow_function(method: str, *, device: str | None = None) -> FlowFunction:
     """What computes flow by this method: it takes the frames of `compute_flow`, many times over.
+
+    Args:
+        method: as `compute_flow`.
+        device: as `compute_flow`.
 
     Raises:
         ValueError: no such method.
@@ -51,8 +62,10 @@ def flow_function(method: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float
     """
     if method not in FLOW_METHODS:
         raise ValueError(f"There is no flow method {method!r}.{did_you_mean(method, FLOW_METHODS)}")
-    pair = _opencv_pair(method)
-    return lambda frames: _pair_by_pair(frames, pair)
+    if method in ("farneback", "dis", "tvl1"):
+        pair = _opencv_pair(method)
+        return lambda frames: _pair_by_pair(frames, pair)
+    return _on_tensors(method, device)
 
 
 def check_frames(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -137,6 +150,30 @@ def import_opencv() -> Any:
             "Run: pip install 'praxino[flow]'"
         ) from None
     return cv2
+
+
+def _on_tensors(method: str, device: str | None) -> FlowFunction:
+    from praxino.devices import choose_device
+
+    place = choose_device(device)
+    if method in ("raft", "raft_small"):
+        from praxino.video.raft import load_raft, raft_flow
+
+        model = load_raft("raft_large" if method == "raft" else method, place)
+        return lambda frames: raft_flow(model, frames)
+
+    from praxino.video.flow_pyramid import grey_images
+    from praxino.video.lucas_kanade import lucas_kanade
+    from praxino.video.tvl1 import tvl1
+
+    def from_grey(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        images = grey_images(frames, place)
+        first, second = images[:-1], images[1:]
+        flow = tvl1(first, second) if method == "torch_tvl1" else lucas_kanade(first, second).flow
+        found: NDArray[np.float32] = flow.permute(0, 2, 3, 1).cpu().numpy()
+        return found
+
+    return from_grey
 
 
 def _pair_by_pair(
