@@ -135,7 +135,7 @@ class MultiTaskStream(TemporalStream):
         first, second = self(clip).tensor_split([self.first_classes], dim=1)
         return first, second
 
-    def loss(self, clip: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, clip: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of both data sets' losses, each over its own classes (Sec. 4).
 
         Args:
@@ -143,17 +143,17 @@ class MultiTaskStream(TemporalStream):
             labels: `(B,)` in [0, K); those below `first_classes` are of the first data set.
 
         Returns:
-            The loss, a scalar: the mean over the clips.
+            The loss, a mean over the clips, and the `(B, K)` logits.
         """
-        first, second = self.task_logits(clip)
+        logits = self(clip)
+        first, second = logits.tensor_split([self.first_classes], dim=1)
         among_first = labels < self.first_classes
-        own = [
-            functional.cross_entropy(first[among_first], labels[among_first], reduction="sum"),
-            functional.cross_entropy(
-                second[~among_first], labels[~among_first] - self.first_classes, reduction="sum"
-            ),
-        ]
-        return (own[0] + own[1]) / len(labels)
+        labels_second = labels[~among_first] - self.first_classes
+        total = functional.cross_entropy(first[among_first], labels[among_first], reduction="sum")
+        total = total + functional.cross_entropy(
+            second[~among_first], labels_second, reduction="sum"
+        )
+        return total / len(labels), logits
 
 
 class TwoStream(nn.Module):
@@ -217,17 +217,19 @@ class TwoStream(nn.Module):
         """
         return fused(*self.stream_logits(clip), self.fusion, self.flow_weight)
 
-    def loss(self, clip: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, clip: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the streams' own losses: each of them learns as if it were alone.
 
         Args:
             clip: as `forward` takes it.
             labels: `(B,)` in [0, K).
+
+        Returns:
+            The loss and the fused `(B, K)` logits.
         """
-        spatial, temporal = self.stream_logits(clip)
-        return functional.cross_entropy(spatial, labels) + functional.cross_entropy(
-            temporal, labels
-        )
+        streams = self.stream_logits(clip)
+        own = [functional.cross_entropy(logits, labels) for logits in streams]
+        return own[0] + own[1], fused(*streams, self.fusion, self.flow_weight)
 
 
 def fused(spatial: Tensor, temporal: Tensor, fusion: LateFusion, flow_weight: float) -> Tensor:
