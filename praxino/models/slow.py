@@ -161,7 +161,7 @@ WEIGHTS_4X16 = {
     ),
 }
 WEIGHTS_R101 = {
-    "kinetics400_mmaction2": mmaction2_weights(
+    "kinetics400": mmaction2_weights(
         "slowonly/slowonly_r101_8xb16-8x8x1-196e_kinetics400-rgb",
         "20220901-e6281431",
         {"top1": 76.59, "top5": 92.80},
