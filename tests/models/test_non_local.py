@@ -93,6 +93,19 @@ def test_frames_can_be_pooled_too() -> None:
     assert block.pool_input(noise(1, 4, 4, 4, 4)).shape == (1, 4, 2, 2, 2)
 
 
+@pytest.mark.parametrize("out_bias", [True, False])
+def test_a_bias_before_the_norm_is_there_for_weights_that_have_one(out_bias: bool) -> None:
+    """PySlowFast's have; in training the norm takes it away again, so MMAction2 does without."""
+    block = woken(NonLocal(4, pool=None, out_bias=out_bias))
+    assert ("out.bias" in block.state_dict()) == out_bias
+    if out_bias:
+        maps = noise(2, 4, 3, 2, 2)
+        trained, evaluated = block.train()(maps), block.eval()(maps)
+        nn.init.constant_(block.out.bias, 3.0)
+        torch.testing.assert_close(block.train()(maps), trained, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(block.eval()(maps), evaluated)
+
+
 def test_a_map_that_is_too_small_to_be_pooled() -> None:
     with pytest.raises(ValueError, match=r"pools 1 x 2 x 2 positions, got a map of 3 x 1 x 4\."):
         NonLocal(4)(noise(1, 4, 3, 1, 4))

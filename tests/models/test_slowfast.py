@@ -111,6 +111,20 @@ def test_which_frames_slow_sees(
     assert torch.equal(fast, clip)
 
 
+@pytest.mark.parametrize("lateral_norm", [True, False])
+def test_what_follows_a_lateral_convolution(lateral_norm: bool) -> None:
+    """Batch norm and ReLU, so that Slow is handed nothing below zero; neither in MMAction2."""
+    model = small(lateral_norm=lateral_norm)
+    handed: list[Tensor] = []
+    for lateral in model.lateral.values():
+        assert hasattr(lateral, "norm") == lateral_norm
+        lateral.register_forward_hook(lambda module, inputs, output: handed.append(output))
+    with torch.no_grad():
+        model(torch.randn(1, 3, 16, 32, 32))
+    assert len(handed) == 4
+    assert all((maps >= 0).all() == lateral_norm for maps in handed)
+
+
 def test_how_many_blocks_of_res4_span_time() -> None:
     """Of 23 in a ResNet-101, by the numbers in the name: of Slow and of Fast."""
 
