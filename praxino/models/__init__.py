@@ -22,6 +22,7 @@ from torch import nn
 from praxino.checked_json import checked
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EnvironmentFault
+from praxino.models.actionvlad import *
 from praxino.models.attention_pooling import *
 from praxino.models.baccouche import *
 from praxino.models.backbone_2d import imagenet_weights
@@ -80,6 +81,7 @@ from praxino.shortened import shortened
 from praxino.weights.fitting import State, differences, load_strict, unwrapped
 from praxino.weights.published import Weights, fetch, forget
 from praxino.weights.reading import holds_weights, read_state
+from praxino.weights.shapes_only import ShapesOnly
 
 log = logging.getLogger("praxino")
 
@@ -273,9 +275,11 @@ def _what_fits(state: State, name: str, model: nn.Module) -> str:
     layouts = _row(name).layouts
     if _fits(found, model, layouts):
         return ""  # it is something else that is wrong
+    if not _looks_like(found, model, layouts):
+        return ""  # nor like any of the relatives, which have the same names
 
     def built_fits(name: str, **options: Any) -> bool:
-        with contextlib.suppress(ValueError), torch.device("meta"):
+        with contextlib.suppress(ValueError), ShapesOnly():
             return _fits(found, create_model(name, **options), layouts)
         return False  # no such combination of options
 
@@ -288,6 +292,17 @@ def _what_fits(state: State, name: str, model: nn.Module) -> str:
     relatives = [other for other, row in MODELS.items() if layouts and row.layouts is layouts]
     fitting = [other for other in relatives if other != name and built_fits(other)]
     return f" By its names and shapes it fits {' or '.join(fitting)}." if fitting else ""
+
+
+def _looks_like(state: State, model: nn.Module, layouts: Mapping[str, Layout]) -> bool:
+    """Whether, in some layout, a quarter of the names are the model's; 101 layers hold those of 26."""
+    model = _named_by(model)
+    own = set(model.state_dict())
+    for convert in (lambda state, model: state, *layouts.values()):
+        with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, RuntimeError):
+            if 4 * len(own & convert(state, model).keys()) >= len(own):
+                return True
+    return False
 
 
 def _fits(state: State, model: nn.Module, layouts: Mapping[str, Layout]) -> bool:

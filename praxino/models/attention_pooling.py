@@ -3,9 +3,9 @@
 Girdhar and Ramanan, "Attentional Pooling for Action Recognition", NIPS 2017, arXiv:1711.01467.
 
 Notable: a class's score under second-order pooling is the trace of X^T X W_k; with W_k = a_k b^T it
-is the product of two maps, summed over positions: X a_k, which says where class k is (top-down, one
-map for each class), and X b, which says where to look whatever the class (bottom-up, one map). So a
-layer with a single extra channel takes the place of average pooling. Frames of a video are averaged.
+is a sum over positions of two maps multiplied: X a_k says where class k is (top-down, one map for
+each class), X b where to look whatever the class (bottom-up, one map). So a layer with a single
+extra channel takes the place of average pooling. Frames of a video are averaged.
 Differs from the paper: the products are averaged over positions, as in the authors' code, so that
 scores do not grow with the picture; biases stand outside of the product, where the code adds them
 to the top-down map. Rank P sums P such products; in the authors' code each bottom-up map beyond the

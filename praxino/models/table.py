@@ -1,5 +1,6 @@
 """The table of all models: the rows of the papers' files, in alphabetical order."""
 
+from praxino.models.actionvlad import MODELS as ACTIONVLAD
 from praxino.models.attention_pooling import MODELS as ATTENTION_POOLING
 from praxino.models.baccouche import MODELS as BACCOUCHE
 from praxino.models.c2d import MODELS as C2D
@@ -94,6 +95,7 @@ from praxino.models.x3d import MODELS as X3D
 from praxino.models.x3d import PUBLISHED as X3D_PUBLISHED
 
 _PAPERS = (
+    ACTIONVLAD,
     ATTENTION_POOLING,
     BACCOUCHE,
     C2D,

@@ -1,4 +1,4 @@
-"""Attentional pooling against second-order pooling written out, and that it learns where to look."""
+"""Attentional pooling against second-order pooling written out."""
 
 from typing import Any
 
