@@ -186,10 +186,10 @@ def _neck(name: str, after: OrderedDict[str, nn.Module]) -> tuple[nn.Module, int
 
 def first_convolution(features: nn.Module) -> tuple[str, nn.Conv2d]:
     """The convolution that sees the pixels, and its name."""
-    for name, module in features.named_modules():
-        if isinstance(module, nn.Conv2d):
-            return name, module
-    raise ValueError(f"{type(features).__name__} has no 2D convolution.")
+    layers = features.named_modules()
+    found = next(((name, layer) for name, layer in layers if isinstance(layer, nn.Conv2d)), None)
+    assert found is not None, "every network of torchvision begins with a convolution"
+    return found
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
@@ -198,16 +198,10 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _like(layer: nn.Conv2d, kind: type[nn.Conv2d], channels: int) -> nn.Conv2d:
-    return kind(
-        channels,
-        layer.out_channels,
-        layer.kernel_size,  # type: ignore[arg-type]
-        layer.stride,  # type: ignore[arg-type]
-        0 if kind is _SameConv2d else layer.padding,  # type: ignore[arg-type]
-        layer.dilation,  # type: ignore[arg-type]
-        groups=layer.groups,
-        bias=layer.bias is not None,
-    )
+    kept = ("out_channels", "kernel_size", "stride", "dilation", "groups")
+    options: dict[str, Any] = {name: getattr(layer, name) for name in kept}
+    options["padding"] = 0 if kind is _SameConv2d else layer.padding
+    return kind(channels, **options, bias=layer.bias is not None)
 
 
 class _SameConv2d(nn.Conv2d):
@@ -288,6 +282,14 @@ def from_torchvision_map(state: State, model: nn.Module) -> State:
     found = {name: value for name, value in own.items() if not name.startswith(_MAP)}
     renamed = from_torchvision(state, model).items()
     return found | {name: value for name, value in renamed if name.startswith(_MAP)}
+
+
+def from_torchvision_vector(state: State, model: nn.Module) -> State:
+    """Rename what makes a torchvision network's vector; all that comes after it stays as it is."""
+    own = model.state_dict()
+    found = {name: value for name, value in own.items() if not name.startswith("backbone.")}
+    renamed = from_torchvision(state, model).items()
+    return found | {name: value for name, value in renamed if name.startswith("backbone.")}
 
 
 _MAP = "backbone.features."
