@@ -27,6 +27,8 @@ PROBED |= {"probe_depth": 1}
 EGO = {"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 64}
 VLAD = {"frames": 3, "size": 32, "centres": 4, "alpha": 10.0}
 STACKS = {"stack": 2, "places": 2}
+# Three frames, so that each gate has done something; cells enough that attention is a choice.
+EGO = {"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 64}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
