@@ -128,7 +128,8 @@ class EgoRnn(nn.Module):
 
     def forward_steps(self, clip: Tensor) -> Tensor:
         """What the network says after each frame: `(B, T, K)` logits."""
-        return self._classify(self.forward_features(clip))
+        memories = self.forward_features(clip).unbind(dim=2)
+        return torch.stack([self._classify(memory) for memory in memories], dim=1)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Classify clips.
@@ -139,7 +140,7 @@ class EgoRnn(nn.Module):
         Returns:
             `(B, K)` logits.
         """
-        return self.forward_steps(clip)[:, -1]
+        return self._classify(self.forward_features(clip)[:, :, -1])
 
     def step(self, frame: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
         """One frame of a stream; after the last frame of a clip it says what `forward` says.
@@ -153,8 +154,7 @@ class EgoRnn(nn.Module):
         """
         fed = self._weigh(*self.frame_maps(self._frames_of(frame.unsqueeze(2))))
         state = self.memory(fed, state)
-        logits: Tensor = self.head(self.dropout(state[1].mean(dim=(2, 3))))
-        return logits, state
+        return self._classify(state[1]), state
 
     def _frames_of(self, clip: Tensor) -> Tensor:
         """The colours of a clip, `(B * T, 3, H, W)`."""
@@ -173,9 +173,9 @@ class EgoRnn(nn.Module):
             memories.append(state[1])
         return torch.stack(memories, dim=2)
 
-    def _classify(self, memories: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.dropout(memories.mean(dim=(3, 4)).transpose(1, 2)))
-        return logits  # (B, T, K)
+    def _classify(self, memory: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.dropout(memory.mean(dim=(2, 3))))
+        return logits
 
 
 class EgoRnnMotion(EgoRnn):
@@ -235,7 +235,7 @@ class EgoRnnMotion(EgoRnn):
             labels: `(B,)` class indices.
         """
         maps, plain = self.frame_maps(self._frames_of(clip))
-        logits = self._classify(self._remember(maps, plain, batch=len(clip)))[:, -1]
+        logits = self._classify(self._remember(maps, plain, batch=len(clip))[:, :, -1])
         return functional.cross_entropy(logits, labels) + self.task_weight * self.motion_loss(
             self.motion(self.squeeze(plain.relu()).flatten(1)), self.moving(clip)
         )
@@ -314,6 +314,12 @@ class EgoRnnJoint(nn.Module):
         self, num_classes: int, *, flow_frames: int, **options: Unpack["EgoRnnOptions"]
     ) -> None:
         super().__init__()
+        frames = options.get("frames", 25)
+        if not 0 < flow_frames <= frames:
+            raise ValueError(
+                f"A clip of frames={frames} has no flow_frames={flow_frames} to take. Give from 1 "
+                f"to {frames}."
+            )
         self.rgb = EgoRnn(num_classes, attention=True, **options)
         spec = self.rgb.clip_spec
         self.flow = EgoRnnFlow(
@@ -322,11 +328,6 @@ class EgoRnnJoint(nn.Module):
             size=spec.size,
             backbone=options.get("backbone", "resnet34"),
         )
-        if spec.frames < flow_frames:
-            raise ValueError(
-                f"A clip of frames={spec.frames} has no flow_frames={flow_frames} to take. Give "
-                f"frames at least {flow_frames}."
-            )
         self.flow_frames = flow_frames
         self.dropout = nn.Dropout(0.5)
         self.head = nn.Linear(self.flow.head.in_features + self.rgb.head.in_features, num_classes)
