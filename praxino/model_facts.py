@@ -56,13 +56,12 @@ def measure(name: str) -> ModelFacts:
     Args:
         name: in the table of models.
     """
-    import torch
-
     from praxino.layer_table import count_parameters, multiply_adds
     from praxino.models import create_model
     from praxino.video.clip_spec import ClipSpec
+    from praxino.weights.shapes_only import ShapesOnly
 
-    with torch.device("meta"):  # shapes without numbers: no memory
+    with ShapesOnly():
         model = create_model(name)
     spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
     return ModelFacts(spec.frames, spec.size, count_parameters(model), multiply_adds(model))

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from praxino.models.row import FAMILIES
 from praxino.verify import Comparison
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.published import Weights
+from praxino.weights.shapes_only import ShapesOnly
 
 
 def print_models(console: Console, names: Sequence[str]) -> None:
@@ -108,7 +108,7 @@ def print_layers(
         for key, value in (("frames", frames), ("size", size))
         if value is not None and key in options_of(name)
     }
-    with torch.device("meta"):
+    with ShapesOnly():
         model = create_model(name, num_classes=classes, **options)
     spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
     spec = dataclasses.replace(

@@ -49,6 +49,7 @@ from praxino.video.clip_spec import ClipSpec
 from praxino.video.motion import Motion
 from praxino.weights import checkpoint
 from praxino.weights.checkpoint import BEST, LAST, Card
+from praxino.weights.shapes_only import ShapesOnly
 
 
 @dataclass(frozen=True)
@@ -397,7 +398,7 @@ def _for_training(spec: Any, config: TrainConfig) -> ClipSpec:
     on whole videos: then the builder's own crop and size, and its own number of frames, are taken.
     """
     loaded: ClipSpec = spec
-    with torch.device("meta"):
+    with ShapesOnly():
         name, options = config.model.name, config.model.options
         built: Any = create_model(name, **options_with(name, _weights(config), **options))
     own: ClipSpec = built.clip_spec

@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from praxino.layer_table import LayerRow, count_parameters, layer_table
 from praxino.models import create_model
 from praxino.models.row import Published
 from praxino.models.table import PUBLISHED
+from praxino.weights.shapes_only import ShapesOnly
 
 TOLERANCE = 0.01  # of multiply-adds: some count biases, some one operation of a norm
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -56,7 +55,7 @@ def verify(models: Collection[str] = ()) -> Iterator[Comparison]:
 
 
 def _compare(claim: Published) -> Iterator[Comparison]:
-    with torch.device("meta"):
+    with ShapesOnly():
         built = [create_model(name, **claim.options) for name in claim.model.split(" + ")]
     options = ", ".join(f"{key}={value}" for key, value in claim.options.items())
     model = f"{claim.model} ({options})" if options else claim.model

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from praxino.layer_table import count_parameters, multiply_adds
 from praxino.models import create_model
+from praxino.weights.shapes_only import ShapesOnly
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def growth(backbone: str, *, num_classes: int = 400, frames: int = 16, size: int
     Raises:
         ValueError: no such network, one that cannot be inflated, or a clip it cannot take.
     """
-    with torch.device("meta"):  # shapes without numbers
+    with ShapesOnly():
         flat, grown = (
             create_model(name, num_classes, backbone=backbone, frames=frames, size=size)
             for name in ("single_frame", "inflated")

@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from praxino.checked_json import checked
@@ -295,7 +294,7 @@ def _what_fits(state: State, name: str, model: nn.Module) -> str:
 
 
 def _looks_like(state: State, model: nn.Module, layouts: Mapping[str, Layout]) -> bool:
-    """Whether, in some layout, a quarter of the names are the model's; 101 layers hold those of 26."""
+    """Whether a quarter of the model's names are there, in some layout, as in all of its relatives."""
     model = _named_by(model)
     own = set(model.state_dict())
     for convert in (lambda state, model: state, *layouts.values()):

@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from praxino.atomic import atomic_write
 from praxino.checked_json import checked, parse_json
@@ -27,6 +26,7 @@ from praxino.video.clip_spec import ClipSpec
 from praxino.video.decoding import Decoding, Window
 from praxino.weights.fitting import State, check_fit, load_strict
 from praxino.weights.safetensors_header import load_tensors, read_header
+from praxino.weights.shapes_only import ShapesOnly
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 
@@ -87,7 +87,7 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> nn.Mo
     card, promised = _read_card(path)
     where = printable(path)
     try:
-        with _ShapesOnly():  # whatever the card asks for costs nothing yet
+        with ShapesOnly():  # whatever the card asks for costs nothing yet
             model = create_model(card.model, num_classes=len(card.classes), **card.options)
     except (ValueError, TypeError, ArithmeticError) as error:  # options out of range
         reason = str(error).partition("\n")[0]
@@ -100,24 +100,6 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> nn.Mo
     model.clip_spec = card.clip_spec  # type: ignore[assignment]
     model.classes, model.card = card.classes, card  # type: ignore[assignment]
     return model.to(device).eval()
-
-
-class _ShapesOnly(TorchFunctionMode):
-    """Models are built with weights on the meta device: shapes without numbers.
-
-    Not `torch.device("meta")`: that takes in what some networks calculate from to be built, and it
-    draws first weights, for which torch imports a thousand modules.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        if func in (torch.empty, torch.zeros, torch.ones):
-            kwargs = {**kwargs, "device": "meta"}
-        return func(*args, **kwargs)
 
 
 def save_tensors(
