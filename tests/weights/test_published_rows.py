@@ -131,7 +131,8 @@ def disagreements(protocol: str, spec: ClipSpec) -> list[str]:
     return [
         f"{name} {value:g}, not {getattr(spec, name)}"
         for name, value in said
-        if getattr(spec, name) is None or value != pytest.approx(getattr(spec, name), rel=0.005)
+        if getattr(spec, name) is None
+        or value != pytest.approx(float(getattr(spec, name)), rel=0.005)
     ]
 
 
