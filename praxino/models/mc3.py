@@ -5,49 +5,19 @@ arXiv:1711.11248, Sec. 3.3.
 
 Notable: motion is looked for where maps are large and channels few, so that a third of R3D's
 parameters do. Time is never shortened: the last map has as many frames as the clip.
-Differs from the paper: nothing known; torchvision's weights.
+Differs from the paper: nothing known; it answers as torchvision's network does.
 """
 
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.conv_norm import ConvNorm
+from praxino.models.r3d import LAYOUTS, PAPER, stage
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
-from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
 
 __all__ = ["mc3_18"]
-
-
-class ConvNorm(nn.Sequential):
-    """A convolution without bias and its batch norm; its stride is in space only."""
-
-    def __init__(
-        self, channels: int, width: int, kernel: tuple[int, int, int], stride: int = 1
-    ) -> None:
-        super().__init__()
-        t, h, w = kernel
-        padding = (t // 2, h // 2, w // 2)
-        self.conv = nn.Conv3d(channels, width, kernel, (1, stride, stride), padding, bias=False)
-        self.norm = nn.BatchNorm3d(width)
-
-
-class Residual(nn.Module):
-    """Two convolutions of `frames` x 3 x 3 and a shortcut around them."""
-
-    def __init__(self, channels: int, width: int, stride: int, frames: int) -> None:
-        super().__init__()
-        self.conv1 = ConvNorm(channels, width, (frames, 3, 3), stride)
-        self.conv2 = ConvNorm(width, width, (frames, 3, 3))
-        changes = stride != 1 or channels != width
-        self.shortcut = ConvNorm(channels, width, (1, 1, 1), stride) if changes else nn.Identity()
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """`(B, channels, T, H, W)` to `(B, width, T, H, W)`, H and W divided by the stride."""
-        out = self.conv2(self.relu(self.conv1(maps)))
-        result: Tensor = self.relu(out + self.shortcut(maps))
-        return result
 
 
 class Mc3(nn.Module):
@@ -55,12 +25,12 @@ class Mc3(nn.Module):
 
     def __init__(self, num_classes: int, *, frames: int, size: int) -> None:
         super().__init__()
-        self.stem = ConvNorm(3, 64, (3, 7, 7), stride=2)
+        self.stem = ConvNorm(3, 64, (3, 7, 7), (1, 2, 2))
         self.relu = nn.ReLU(inplace=True)
-        self.stage1 = _stage(64, 64, stride=1, frames=3)
-        self.stage2 = _stage(64, 128, stride=2, frames=1)
-        self.stage3 = _stage(128, 256, stride=2, frames=1)
-        self.stage4 = _stage(256, 512, stride=2, frames=1)
+        self.stage1 = stage(64, 64, 2, (3, 3, 3), (1, 1, 1))
+        self.stage2 = stage(64, 128, 2, (1, 3, 3), (1, 2, 2))
+        self.stage3 = stage(128, 256, 2, (1, 3, 3), (1, 2, 2))
+        self.stage4 = stage(256, 512, 2, (1, 3, 3), (1, 2, 2))
         self.pool = nn.AdaptiveAvgPool3d(1)
         self.head = nn.Linear(512, num_classes)
         self.clip_spec = ClipSpec(
@@ -101,12 +71,6 @@ class Mc3(nn.Module):
         return logits
 
 
-def _stage(channels: int, width: int, stride: int, frames: int) -> nn.Sequential:
-    return nn.Sequential(
-        Residual(channels, width, stride, frames), Residual(width, width, 1, frames)
-    )
-
-
 def mc3_18(num_classes: int = 400, *, frames: int = 16, size: int = 112) -> Mc3:
     """MC3-18: 11.7 million parameters, 43.3 G multiply-adds for a clip of 16 x 112 x 112.
 
@@ -133,24 +97,6 @@ WEIGHTS = {
 }
 
 
-def from_torchvision(state: State, model: nn.Module) -> State:
-    """Rename the entries of torchvision's `mc3_18`."""
-    rules = (
-        (r"^stem\.0\.", "stem.conv."),
-        (r"^stem\.1\.", "stem.norm."),
-        (r"^layer(\d)\.", r"stage\1."),
-        (r"\.conv(\d)\.0\.", r".conv\1.conv."),
-        (r"\.conv(\d)\.1\.", r".conv\1.norm."),
-        (r"\.downsample\.0\.", ".shortcut.conv."),
-        (r"\.downsample\.1\.", ".shortcut.norm."),
-        (r"^fc\.", "head."),
-    )
-    return rename(state, rules)
-
-
-LAYOUTS = {"torchvision": from_torchvision}
-
-PAPER = "Tran et al., A Closer Look at Spatiotemporal Convolutions, CVPR 2018"
 MODELS = {
     "mc3_18": ModelRow(mc3_18, PAPER, 2018, "factorised", weights=WEIGHTS, layouts=LAYOUTS),
 }

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.conv_norm import ConvNorm, Triple
 from praxino.models.row import ModelRow, Published
 from praxino.models.window_mean import WindowMean
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
@@ -31,7 +32,6 @@ __all__ = [
     "r2plus1d_r50",
 ]
 
-Triple = tuple[int, int, int]
 Block = Callable[[int, int, Triple], nn.Module]  # channels, width, stride
 
 
@@ -46,19 +46,6 @@ def channels_between(channels: int, width: int, side: int = 3, frames: int = 3) 
     """
     whole = frames * side * side * channels * width
     return whole // (side * side * channels + frames * width)
-
-
-class ConvNorm(nn.Sequential):
-    """A convolution without bias and its batch norm."""
-
-    def __init__(
-        self, channels: int, width: int, kernel: Triple, stride: Triple = (1, 1, 1)
-    ) -> None:
-        super().__init__()
-        t, h, w = kernel
-        padding = (t // 2, h // 2, w // 2)
-        self.conv = nn.Conv3d(channels, width, kernel, stride, padding, bias=False)
-        self.norm = nn.BatchNorm3d(width)
 
 
 class SpaceThenTime(nn.Sequential):
@@ -393,6 +380,7 @@ WEIGHTS_18 = {
     )
 }
 
+
 _OPENMMLAB = "https://download.openmmlab.com/mmaction/v1.0/recognition/r2plus1d"
 WEIGHTS_34 = {
     "kinetics400": Weights(
@@ -563,6 +551,7 @@ MODELS = {
     "r2plus1d_r50": _row(r2plus1d_r50, WEIGHTS_R50),
 }
 
+_OF_128 = "VMZ, model_zoo.md, whose frames of 112 pixels must have been of 128"
 PUBLISHED = (
     Published("r2plus1d_18", "torchvision", parameters="31,505,325", multiply_adds="40.519 G"),
     Published(
@@ -585,18 +574,8 @@ PUBLISHED = (
         parameters="63.8 M",
         multiply_adds="213 G",
     ),
-    Published(
-        "r2plus1d_34_ig65m",
-        "VMZ, model_zoo.md, whose frames of 112 pixels must have been of 128",
-        clip=(3, 8, 128, 128),
-        multiply_adds="49.8 G",
-    ),
-    Published(
-        "r2plus1d_34_ig65m",
-        "VMZ, model_zoo.md, whose frames of 112 pixels must have been of 128",
-        clip=(3, 32, 128, 128),
-        multiply_adds="199.0 G",
-    ),
+    Published("r2plus1d_34_ig65m", _OF_128, clip=(3, 8, 128, 128), multiply_adds="49.8 G"),
+    Published("r2plus1d_34_ig65m", _OF_128, clip=(3, 32, 128, 128), multiply_adds="199.0 G"),
     Published("r2plus1d_r50", "PyTorchVideo's model zoo", parameters="28.11 M"),
     Published(
         "r2plus1d_r50",

@@ -12,6 +12,7 @@ released torchvision weights.
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.conv_norm import ConvNorm, Triple
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import KINETICS_MEAN, KINETICS_STD, ClipSpec
 from praxino.weights.fitting import State, rename
@@ -20,33 +21,15 @@ from praxino.weights.published import Weights
 __all__ = ["r3d_18"]
 
 
-class ConvNorm(nn.Sequential):
-    """A convolution without bias and its batch norm."""
-
-    def __init__(
-        self,
-        channels: int,
-        width: int,
-        kernel: tuple[int, int, int],
-        stride: tuple[int, int, int] = (1, 1, 1),
-    ) -> None:
-        super().__init__()
-        t, h, w = kernel
-        padding = (t // 2, h // 2, w // 2)
-        self.conv = nn.Conv3d(channels, width, kernel, stride, padding, bias=False)
-        self.norm = nn.BatchNorm3d(width)
-
-
 class Residual(nn.Module):
-    """Two 3 x 3 x 3 convolutions and a shortcut around them."""
+    """Two convolutions of one kernel and a shortcut around them."""
 
-    def __init__(self, channels: int, width: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, kernel: Triple, stride: Triple) -> None:
         super().__init__()
-        strides = (stride, stride, stride)
-        self.conv1 = ConvNorm(channels, width, (3, 3, 3), strides)
-        self.conv2 = ConvNorm(width, width, (3, 3, 3))
-        changes = stride != 1 or channels != width
-        self.shortcut = ConvNorm(channels, width, (1, 1, 1), strides) if changes else nn.Identity()
+        self.conv1 = ConvNorm(channels, width, kernel, stride)
+        self.conv2 = ConvNorm(width, width, kernel)
+        changes = stride != (1, 1, 1) or channels != width
+        self.shortcut = ConvNorm(channels, width, (1, 1, 1), stride) if changes else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -65,10 +48,10 @@ class R3d(nn.Module):
         super().__init__()
         self.stem = ConvNorm(3, 64, (3, 7, 7), (1, 2, 2))
         self.relu = nn.ReLU(inplace=True)
-        self.stage1 = _stage(64, 64, blocks[0], stride=1)
-        self.stage2 = _stage(64, 128, blocks[1], stride=2)
-        self.stage3 = _stage(128, 256, blocks[2], stride=2)
-        self.stage4 = _stage(256, 512, blocks[3], stride=2)
+        self.stage1 = stage(64, 64, blocks[0], (3, 3, 3), (1, 1, 1))
+        self.stage2 = stage(64, 128, blocks[1], (3, 3, 3), (2, 2, 2))
+        self.stage3 = stage(128, 256, blocks[2], (3, 3, 3), (2, 2, 2))
+        self.stage4 = stage(256, 512, blocks[3], (3, 3, 3), (2, 2, 2))
         self.pool = nn.AdaptiveAvgPool3d(1)
         self.head = nn.Linear(512, num_classes)
         self.clip_spec = ClipSpec(
@@ -111,9 +94,10 @@ class R3d(nn.Module):
         return logits
 
 
-def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    rest = [Residual(width, width, 1) for _ in range(blocks - 1)]
-    return nn.Sequential(Residual(channels, width, stride), *rest)
+def stage(channels: int, width: int, blocks: int, kernel: Triple, stride: Triple) -> nn.Sequential:
+    """Residual blocks in a row, the first with the stride; here, and in MC3."""
+    rest = [Residual(width, width, kernel, (1, 1, 1)) for _ in range(blocks - 1)]
+    return nn.Sequential(Residual(channels, width, kernel, stride), *rest)
 
 
 def r3d_18(num_classes: int = 400, *, frames: int = 16, size: int = 112) -> R3d:
@@ -141,21 +125,20 @@ WEIGHTS = {
     )
 }
 
-_TORCHVISION_NAMES = (
-    (r"^stem\.0\.", "stem.conv."),
-    (r"^stem\.1\.", "stem.norm."),
-    (r"^layer(\d)\.", r"stage\1."),
-    (r"\.conv(\d)\.0\.", r".conv\1.conv."),
-    (r"\.conv(\d)\.1\.", r".conv\1.norm."),
-    (r"\.downsample\.0\.", ".shortcut.conv."),
-    (r"\.downsample\.1\.", ".shortcut.norm."),
-    (r"^fc\.", "head."),
-)
-
 
 def from_torchvision(state: State, model: nn.Module) -> State:
-    """Rename the entries of torchvision's `r3d_18`."""
-    return rename(state, _TORCHVISION_NAMES)
+    """Rename the entries of torchvision's `r3d_18` or `mc3_18`."""
+    rules = (
+        (r"^stem\.0\.", "stem.conv."),
+        (r"^stem\.1\.", "stem.norm."),
+        (r"^layer(\d)\.", r"stage\1."),
+        (r"\.conv(\d)\.0\.", r".conv\1.conv."),
+        (r"\.conv(\d)\.1\.", r".conv\1.norm."),
+        (r"\.downsample\.0\.", ".shortcut.conv."),
+        (r"\.downsample\.1\.", ".shortcut.norm."),
+        (r"^fc\.", "head."),
+    )
+    return rename(state, rules)
 
 
 LAYOUTS = {"torchvision": from_torchvision}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.conv_norm import ConvNorm
 from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights, evenly
@@ -28,23 +29,6 @@ BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 # Of a pixel in [0, 1], as PyTorchVideo and PySlowFast normalise it.
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
-
-
-class ConvNorm(nn.Sequential):
-    """A convolution without bias and its batch norm; odd kernels keep the size."""
-
-    def __init__(
-        self,
-        channels: int,
-        width: int,
-        kernel: tuple[int, int, int],
-        stride: tuple[int, int, int] = (1, 1, 1),
-    ) -> None:
-        super().__init__()
-        t, h, w = kernel
-        padding = (t // 2, h // 2, w // 2)
-        self.conv = nn.Conv3d(channels, width, kernel, stride, padding, bias=False)
-        self.norm = nn.BatchNorm3d(width)
 
 
 class Bottleneck(nn.Module):

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from praxino.models.backbone_2d import MMACTION2_RESNET_NAMES, Backbone2d
 from praxino.models.clip_shape import check_clip
-from praxino.models.resnet_video import ConvNorm, Trunk, alternating
+from praxino.models.conv_norm import ConvNorm
+from praxino.models.resnet_video import Trunk, alternating
 from praxino.models.resnet_video import from_mmaction2 as from_mmaction2_slow
 from praxino.models.row import ModelRow, Published
 from praxino.models.tsm import shift_both_ways, shifted_residual
