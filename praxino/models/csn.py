@@ -12,10 +12,12 @@ averages what the classifier says of windows of the last map.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict, Unpack
 
 from torch import Tensor, nn
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.conv_norm import ConvNorm
 from praxino.models.row import ModelRow, Published
 from praxino.models.window_mean import WindowMean
 from praxino.video.clip_spec import (
@@ -41,19 +43,6 @@ __all__ = [
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-class ConvNorm(nn.Sequential):
-    """A convolution without bias and its batch norm."""
-
-    def __init__(
-        self, channels: int, width: int, kernel: int = 1, stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv3d(
-            channels, width, kernel, stride, kernel // 2, groups=groups, bias=False
-        )
-        self.norm = nn.BatchNorm3d(width)
-
-
 class Bottleneck(nn.Module):
     """Fewer channels, a depthwise convolution, four times the channels; a shortcut around them.
 
@@ -66,13 +55,14 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int, *, preserved: bool) -> None:
         super().__init__()
-        self.reduce = ConvNorm(channels, width)
+        one, strides = (1, 1, 1), (stride, stride, stride)
+        self.reduce = ConvNorm(channels, width, one)
         # No ReLU follows it: it and the depthwise convolution stand for one of 3 x 3 x 3.
-        self.interaction = ConvNorm(width, width) if preserved else nn.Identity()
-        self.depthwise = ConvNorm(width, width, kernel=3, stride=stride, groups=width)
-        self.expand = ConvNorm(width, 4 * width)
+        self.interaction = ConvNorm(width, width, one) if preserved else nn.Identity()
+        self.depthwise = ConvNorm(width, width, (3, 3, 3), strides, groups=width)
+        self.expand = ConvNorm(width, 4 * width, one)
         changes = stride != 1 or channels != 4 * width
-        self.shortcut = ConvNorm(channels, 4 * width, stride=stride) if changes else nn.Identity()
+        self.shortcut = ConvNorm(channels, 4 * width, one, strides) if changes else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -160,8 +150,20 @@ def _stage(channels: int, width: int, blocks: int, stride: int, preserved: bool)
     return nn.Sequential(Bottleneck(channels, width, stride, preserved=preserved), *rest)
 
 
+class Options(TypedDict, total=False):
+    """What every CSN of the authors can be asked for.
+
+    Args:
+        frames: T of `clip_spec`, 32 by default; any T can be fed.
+        size: H and W of `clip_spec`, in pixels; 224 by default.
+    """
+
+    frames: int
+    size: int
+
+
 def _of_the_authors(
-    num_classes: int, depth: int, frames: int, size: int, *, preserved: bool
+    num_classes: int, depth: int, *, preserved: bool, frames: int = 32, size: int = 224
 ) -> Csn:
     return Csn(
         num_classes,
@@ -181,70 +183,34 @@ def _of_the_authors(
     )
 
 
-def ir_csn_50(num_classes: int = 400, *, frames: int = 32, size: int = 224) -> Csn:
-    """Interaction-reduced CSN on ResNet-50: 13.1 million parameters, 42.3 G for 32 x 224 x 224.
-
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-    """
-    return _of_the_authors(num_classes, 50, frames, size, preserved=False)
+def ir_csn_50(num_classes: int = 400, **options: Unpack[Options]) -> Csn:
+    """ir-CSN on ResNet-50: 13.1 million parameters, 42.3 G multiply-adds; see `Options`."""
+    return _of_the_authors(num_classes, 50, preserved=False, **options)
 
 
-def ir_csn_101(num_classes: int = 400, *, frames: int = 32, size: int = 224) -> Csn:
-    """Interaction-reduced CSN on ResNet-101: 22.2 million parameters, 56.5 G for 32 x 224 x 224.
-
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-    """
-    return _of_the_authors(num_classes, 101, frames, size, preserved=False)
+def ir_csn_101(num_classes: int = 400, **options: Unpack[Options]) -> Csn:
+    """ir-CSN on ResNet-101: 22.2 million parameters, 56.5 G multiply-adds; see `Options`."""
+    return _of_the_authors(num_classes, 101, preserved=False, **options)
 
 
-def ir_csn_152(num_classes: int = 400, *, frames: int = 32, size: int = 224) -> Csn:
-    """Interaction-reduced CSN on ResNet-152: 29.7 million parameters, 74.0 G for 32 x 224 x 224.
-
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-    """
-    return _of_the_authors(num_classes, 152, frames, size, preserved=False)
+def ir_csn_152(num_classes: int = 400, **options: Unpack[Options]) -> Csn:
+    """ir-CSN on ResNet-152: 29.7 million parameters, 74.0 G multiply-adds; see `Options`."""
+    return _of_the_authors(num_classes, 152, preserved=False, **options)
 
 
-def ip_csn_50(num_classes: int = 400, *, frames: int = 32, size: int = 224) -> Csn:
-    """Interaction-preserved CSN on ResNet-50: 14.4 million parameters, 47.7 G for 32 x 224 x 224.
-
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-    """
-    return _of_the_authors(num_classes, 50, frames, size, preserved=True)
+def ip_csn_50(num_classes: int = 400, **options: Unpack[Options]) -> Csn:
+    """ip-CSN on ResNet-50: 14.4 million parameters, 47.7 G multiply-adds; see `Options`."""
+    return _of_the_authors(num_classes, 50, preserved=True, **options)
 
 
-def ip_csn_101(num_classes: int = 400, *, frames: int = 32, size: int = 224) -> Csn:
-    """Interaction-preserved CSN on ResNet-101: 24.6 million parameters, 63.6 G for 32 x 224 x 224.
-
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-    """
-    return _of_the_authors(num_classes, 101, frames, size, preserved=True)
+def ip_csn_101(num_classes: int = 400, **options: Unpack[Options]) -> Csn:
+    """ip-CSN on ResNet-101: 24.6 million parameters, 63.6 G multiply-adds; see `Options`."""
+    return _of_the_authors(num_classes, 101, preserved=True, **options)
 
 
-def ip_csn_152(num_classes: int = 400, *, frames: int = 32, size: int = 224) -> Csn:
-    """Interaction-preserved CSN on ResNet-152: 33.0 million parameters, 83.3 G for 32 x 224 x 224.
-
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-    """
-    return _of_the_authors(num_classes, 152, frames, size, preserved=True)
+def ip_csn_152(num_classes: int = 400, **options: Unpack[Options]) -> Csn:
+    """ip-CSN on ResNet-152: 33.0 million parameters, 83.3 G multiply-adds; see `Options`."""
+    return _of_the_authors(num_classes, 152, preserved=True, **options)
 
 
 def csn_r101(num_classes: int = 400, *, frames: int = 32, size: int = 256) -> Csn:
@@ -451,6 +417,9 @@ MODELS = {
     "ir_csn_50": _row(ir_csn_50, WEIGHTS_IR_50),
 }
 
+_README = "mmaction2, README of csn"
+_OF_256 = "VMZ, model_zoo.md, whose frames of 224 pixels must have been of 256"
+_CLIP_256 = (3, 32, 256, 256)
 PUBLISHED = (
     Published("csn_r101", "PyTorchVideo's model zoo", parameters="22.21 M"),
     Published(
@@ -465,31 +434,15 @@ PUBLISHED = (
         parameters="13,131,152",
         multiply_adds="42.309 G",
     ),
-    Published("ir_csn_50", "mmaction2, README of csn", parameters="13.13 M"),
+    Published("ir_csn_50", _README, parameters="13.13 M"),
+    Published("ir_csn_152", _README, clip=_CLIP_256, parameters="29.70 M", multiply_adds="97.63 G"),
     Published(
         "ir_csn_152",
-        "mmaction2, README of csn",
-        clip=(3, 32, 256, 256),
-        parameters="29.70 M",
-        multiply_adds="97.63 G",
-    ),
-    Published(
-        "ir_csn_152",
-        "mmaction2, README of csn, in the row of Sports-1M",
+        f"{_README}, in the row of Sports-1M",
         parameters="33.02 M",
         erratum="the number of ip-CSN-152, in whose row above it is right",
     ),
-    Published("ip_csn_152", "mmaction2, README of csn", parameters="33.02 M"),
-    Published(
-        "ir_csn_152",
-        "VMZ, model_zoo.md, whose frames of 224 pixels must have been of 256",
-        clip=(3, 32, 256, 256),
-        multiply_adds="96.7 G",
-    ),
-    Published(
-        "ip_csn_152",
-        "VMZ, model_zoo.md, whose frames of 224 pixels must have been of 256",
-        clip=(3, 32, 256, 256),
-        multiply_adds="108.8 G",
-    ),
+    Published("ip_csn_152", _README, parameters="33.02 M"),
+    Published("ir_csn_152", _OF_256, clip=_CLIP_256, multiply_adds="96.7 G"),
+    Published("ip_csn_152", _OF_256, clip=_CLIP_256, multiply_adds="108.8 G"),
 )
