@@ -212,42 +212,22 @@ def _densenet3d(
 
 
 def densenet3d_121(num_classes: int = 400, **options: Unpack[Options]) -> DenseNet3d:
-    """3D DenseNet-121: 11.7 million parameters, 10.4 G multiply-adds for 16 x 112 x 112.
-
-    Args:
-        num_classes: K.
-        **options: as in `DenseNet3d` and `hara_clip_spec`.
-    """
+    """3D DenseNet-121: 11.7 million parameters, 10.4 G for 16 x 112 x 112; see `Options`."""
     return _densenet3d(121, num_classes, **options)
 
 
 def densenet3d_169(num_classes: int = 400, **options: Unpack[Options]) -> DenseNet3d:
-    """3D DenseNet-169: 19.3 million parameters, 10.7 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        **options: as in `DenseNet3d` and `hara_clip_spec`.
-    """
+    """3D DenseNet-169: 19.3 million parameters, 10.7 G multiply-adds; see `Options`."""
     return _densenet3d(169, num_classes, **options)
 
 
 def densenet3d_201(num_classes: int = 400, **options: Unpack[Options]) -> DenseNet3d:
-    """3D DenseNet-201: 26.1 million parameters, 11.2 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        **options: as in `DenseNet3d` and `hara_clip_spec`.
-    """
+    """3D DenseNet-201: 26.1 million parameters, 11.2 G multiply-adds; see `Options`."""
     return _densenet3d(201, num_classes, **options)
 
 
 def densenet3d_264(num_classes: int = 400, **options: Unpack[Options]) -> DenseNet3d:
-    """3D DenseNet-264: 41.4 million parameters, 12.0 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        **options: as in `DenseNet3d` and `hara_clip_spec`.
-    """
+    """3D DenseNet-264: 41.4 million parameters, 12.0 G multiply-adds; see `Options`."""
     return _densenet3d(264, num_classes, **options)
 
 

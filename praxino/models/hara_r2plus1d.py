@@ -15,14 +15,14 @@ from typing import Unpack
 
 from torch import nn
 
+from praxino.models.conv_norm import ConvNorm, Triple
 from praxino.models.resnet3d import (
     LAYOUTS,
     Basic,
     Bottleneck,
-    ConvNorm,
     Options,
     ResNet3d,
-    Triple,
+    WidenOptions,
     stages_of,
 )
 from praxino.models.row import ModelRow, Published
@@ -67,7 +67,9 @@ class SplitConv(nn.Sequential):
         self.temporal = ConvNorm(between, width, (t, 1, 1), (st, 1, 1))
 
 
-def _r2plus1d(depth: int, num_classes: int, widen: float, options: Options) -> ResNet3d:
+def _r2plus1d(
+    depth: int, num_classes: int, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
     stages = stages_of(depth, narrowest=64 * widen)
     block = partial(Basic if depth < 50 else Bottleneck, conv=SplitConv)
     # The stem's inner width is reckoned for RGB, whatever the stream.
@@ -75,95 +77,39 @@ def _r2plus1d(depth: int, num_classes: int, widen: float, options: Options) -> R
     return ResNet3d(num_classes, block, stages, stem_width=int(64 * widen), conv=stem, **options)
 
 
-def hara_r2plus1d_10(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """R(2+1)D on 3D ResNet-10: 14.6 million parameters, 5.8 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _r2plus1d(10, num_classes, widen, options)
+def hara_r2plus1d_10(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """R(2+1)D on 3D ResNet-10: 14.6 million parameters, 5.8 G; see `WidenOptions`."""
+    return _r2plus1d(10, num_classes, **options)
 
 
-def hara_r2plus1d_18(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """R(2+1)D on 3D ResNet-18: 33.4 million parameters, 8.5 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _r2plus1d(18, num_classes, widen, options)
+def hara_r2plus1d_18(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """R(2+1)D on 3D ResNet-18: 33.4 million parameters, 8.5 G; see `WidenOptions`."""
+    return _r2plus1d(18, num_classes, **options)
 
 
-def hara_r2plus1d_34(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """R(2+1)D on 3D ResNet-34: 63.7 million parameters, 12.9 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _r2plus1d(34, num_classes, widen, options)
+def hara_r2plus1d_34(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """R(2+1)D on 3D ResNet-34: 63.7 million parameters, 12.9 G; see `WidenOptions`."""
+    return _r2plus1d(34, num_classes, **options)
 
 
-def hara_r2plus1d_50(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """R(2+1)D on 3D ResNet-50: 47.0 million parameters, 10.5 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _r2plus1d(50, num_classes, widen, options)
+def hara_r2plus1d_50(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """R(2+1)D on 3D ResNet-50: 47.0 million parameters, 10.5 G; see `WidenOptions`."""
+    return _r2plus1d(50, num_classes, **options)
 
 
-def hara_r2plus1d_101(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """R(2+1)D on 3D ResNet-101: 86.1 million parameters, 14.3 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _r2plus1d(101, num_classes, widen, options)
+def hara_r2plus1d_101(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """R(2+1)D on 3D ResNet-101: 86.1 million parameters, 14.3 G; see `WidenOptions`."""
+    return _r2plus1d(101, num_classes, **options)
 
 
-def hara_r2plus1d_152(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """R(2+1)D on 3D ResNet-152: 118.3 million parameters, 19.1 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _r2plus1d(152, num_classes, widen, options)
+def hara_r2plus1d_152(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """R(2+1)D on 3D ResNet-152: 118.3 million parameters, 19.1 G; see `WidenOptions`."""
+    return _r2plus1d(152, num_classes, **options)
 
 
-def hara_r2plus1d_200(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """R(2+1)D on 3D ResNet-200: 127.5 million parameters, 26.3 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _r2plus1d(200, num_classes, widen, options)
+def hara_r2plus1d_200(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """R(2+1)D on 3D ResNet-200: 127.5 million parameters, 26.3 G; see `WidenOptions`."""
+    return _r2plus1d(200, num_classes, **options)
 
 
 PAPER = "Kataoka et al., Would Mega-scale Datasets Further Enhance Spatiotemporal 3D CNNs, 2020"

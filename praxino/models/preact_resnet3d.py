@@ -14,7 +14,15 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
-from praxino.models.resnet3d import LAYOUTS, Options, ResNet3d, Triple, hara_weights, stages_of
+from praxino.models.conv_norm import Triple
+from praxino.models.resnet3d import (
+    LAYOUTS,
+    Options,
+    ResNet3d,
+    WidenOptions,
+    hara_weights,
+    stages_of,
+)
 from praxino.models.row import ModelRow, Published
 
 __all__ = [
@@ -76,101 +84,47 @@ class PreActivationBottleneck(nn.Module):
         return result
 
 
-def _preact_resnet3d(depth: int, num_classes: int, widen: float, options: Options) -> ResNet3d:
+def _preact_resnet3d(
+    depth: int, num_classes: int, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
     stages = stages_of(depth, narrowest=64 * widen)
     block = PreActivationBasic if depth < 50 else PreActivationBottleneck
     return ResNet3d(num_classes, block, stages, stem_width=int(64 * widen), **options)
 
 
-def preact_resnet3d_10(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """Pre-activation 3D ResNet-10: 14.6 million parameters, 5.7 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _preact_resnet3d(10, num_classes, widen, options)
+def preact_resnet3d_10(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """Pre-activation 3D ResNet-10: 14.6 million parameters, 5.7 G; see `WidenOptions`."""
+    return _preact_resnet3d(10, num_classes, **options)
 
 
-def preact_resnet3d_18(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """Pre-activation 3D ResNet-18: 33.4 million parameters, 8.3 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _preact_resnet3d(18, num_classes, widen, options)
+def preact_resnet3d_18(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """Pre-activation 3D ResNet-18: 33.4 million parameters, 8.3 G; see `WidenOptions`."""
+    return _preact_resnet3d(18, num_classes, **options)
 
 
-def preact_resnet3d_34(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """Pre-activation 3D ResNet-34: 63.7 million parameters, 12.7 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _preact_resnet3d(34, num_classes, widen, options)
+def preact_resnet3d_34(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """Pre-activation 3D ResNet-34: 63.7 million parameters, 12.7 G; see `WidenOptions`."""
+    return _preact_resnet3d(34, num_classes, **options)
 
 
-def preact_resnet3d_50(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """Pre-activation 3D ResNet-50: 47.0 million parameters, 10.1 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _preact_resnet3d(50, num_classes, widen, options)
+def preact_resnet3d_50(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """Pre-activation 3D ResNet-50: 47.0 million parameters, 10.1 G; see `WidenOptions`."""
+    return _preact_resnet3d(50, num_classes, **options)
 
 
-def preact_resnet3d_101(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """Pre-activation 3D ResNet-101: 86.1 million parameters, 13.9 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _preact_resnet3d(101, num_classes, widen, options)
+def preact_resnet3d_101(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """Pre-activation 3D ResNet-101: 86.1 million parameters, 13.9 G; see `WidenOptions`."""
+    return _preact_resnet3d(101, num_classes, **options)
 
 
-def preact_resnet3d_152(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """Pre-activation 3D ResNet-152: 118.2 million parameters, 18.6 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _preact_resnet3d(152, num_classes, widen, options)
+def preact_resnet3d_152(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """Pre-activation 3D ResNet-152: 118.2 million parameters, 18.6 G; see `WidenOptions`."""
+    return _preact_resnet3d(152, num_classes, **options)
 
 
-def preact_resnet3d_200(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """Pre-activation 3D ResNet-200: 127.4 million parameters, 25.8 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _preact_resnet3d(200, num_classes, widen, options)
+def preact_resnet3d_200(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """Pre-activation 3D ResNet-200: 127.4 million parameters, 25.8 G; see `WidenOptions`."""
+    return _preact_resnet3d(200, num_classes, **options)
 
 
 PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"

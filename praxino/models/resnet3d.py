@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from praxino.models.clip_shape import check_clip
+from praxino.models.conv_norm import ConvNorm, Triple
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import CHANNELS, ClipSpec
 from praxino.weights.fitting import State, rename
@@ -57,7 +58,6 @@ DEPTHS = {
     200: (3, 24, 36, 3),
 }
 
-Triple = tuple[int, int, int]
 Conv = Callable[[int, int, Triple, Triple], nn.Module]
 # From channels over a width to channels, at a stride, around a shortcut.
 Block = Callable[[int, int, int, int, nn.Module], nn.Module]
@@ -102,20 +102,6 @@ def hara_clip_spec(
         std=std[:channels],
         inputs=(stream,),
     )
-
-
-class ConvNorm(nn.Sequential):
-    """A convolution without bias and its batch norm."""
-
-    def __init__(
-        self, channels: int, width: int, kernel: Triple, stride: Triple = (1, 1, 1), groups: int = 1
-    ) -> None:
-        super().__init__()
-        t, h, w = kernel
-        self.conv = nn.Conv3d(
-            channels, width, kernel, stride, (t // 2, h // 2, w // 2), groups=groups, bias=False
-        )
-        self.norm = nn.BatchNorm3d(width)
 
 
 class ZeroPadding(nn.Module):
@@ -299,101 +285,63 @@ class Options(ClipOptions, total=False):
     max_pool: bool
 
 
-def _resnet3d(depth: int, num_classes: int, widen: float, options: Options) -> ResNet3d:
+class WidenOptions(Options, total=False):
+    """Options of 3D ResNets, beside those of `ResNet3d` and `hara_clip_spec`.
+
+    Attributes:
+        widen: by which all channels are multiplied, 1 by default.
+    """
+
+    widen: float
+
+
+def _resnet3d(
+    depth: int, num_classes: int, *, widen: float = 1, **options: Unpack[Options]
+) -> ResNet3d:
     stages = stages_of(depth, narrowest=64 * widen)
     block = Basic if depth < 50 else Bottleneck
     return ResNet3d(num_classes, block, stages, stem_width=int(64 * widen), **options)
 
 
-def resnet3d_10(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNet-10: 14.6 million parameters, 5.7 G multiply-adds for a clip of 16 x 112 x 112.
+def resnet3d_10(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """3D ResNet-10: 14.6 million parameters, 5.7 G for 16 x 112 x 112; see `WidenOptions`."""
+    return _resnet3d(10, num_classes, **options)
 
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
+
+def resnet3d_18(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """3D ResNet-18: 33.4 million parameters, 8.3 G for 16 x 112 x 112; see `WidenOptions`.
+
+    The files of 2018 have `shortcut="A"`.
     """
-    return _resnet3d(10, num_classes, widen, options)
+    return _resnet3d(18, num_classes, **options)
 
 
-def resnet3d_18(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNet-18: 33.4 million parameters, 8.3 G multiply-adds for a clip of 16 x 112 x 112.
+def resnet3d_34(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """3D ResNet-34: 63.7 million parameters, 12.7 G for 16 x 112 x 112; see `WidenOptions`.
 
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`; the files of 2018 have `shortcut="A"`.
+    The files of 2018 have `shortcut="A"`.
     """
-    return _resnet3d(18, num_classes, widen, options)
+    return _resnet3d(34, num_classes, **options)
 
 
-def resnet3d_34(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNet-34: 63.7 million parameters, 12.7 G multiply-adds for a clip of 16 x 112 x 112.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`; the files of 2018 have `shortcut="A"`.
-    """
-    return _resnet3d(34, num_classes, widen, options)
+def resnet3d_50(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """3D ResNet-50: 47.0 million parameters, 10.1 G for 16 x 112 x 112; see `WidenOptions`."""
+    return _resnet3d(50, num_classes, **options)
 
 
-def resnet3d_50(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNet-50: 47.0 million parameters, 10.1 G multiply-adds for a clip of 16 x 112 x 112.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _resnet3d(50, num_classes, widen, options)
+def resnet3d_101(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """3D ResNet-101: 86.1 million parameters, 13.9 G for 16 x 112 x 112; see `WidenOptions`."""
+    return _resnet3d(101, num_classes, **options)
 
 
-def resnet3d_101(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNet-101: 86.1 million parameters, 13.9 G multiply-adds for 16 x 112 x 112.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _resnet3d(101, num_classes, widen, options)
+def resnet3d_152(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """3D ResNet-152: 118.2 million parameters, 18.6 G for 16 x 112 x 112; see `WidenOptions`."""
+    return _resnet3d(152, num_classes, **options)
 
 
-def resnet3d_152(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNet-152: 118.2 million parameters, 18.6 G multiply-adds for 16 x 112 x 112.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _resnet3d(152, num_classes, widen, options)
-
-
-def resnet3d_200(
-    num_classes: int = 400, *, widen: float = 1, **options: Unpack[Options]
-) -> ResNet3d:
-    """3D ResNet-200: 127.4 million parameters, 25.8 G multiply-adds for 16 x 112 x 112.
-
-    Args:
-        num_classes: K.
-        widen: by which all channels are multiplied.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _resnet3d(200, num_classes, widen, options)
+def resnet3d_200(num_classes: int = 400, **options: Unpack[WidenOptions]) -> ResNet3d:
+    """3D ResNet-200: 127.4 million parameters, 25.8 G for 16 x 112 x 112; see `WidenOptions`."""
+    return _resnet3d(200, num_classes, **options)
 
 
 # The published files, by what the README of the code says of them: builder, classes and options.

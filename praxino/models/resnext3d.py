@@ -12,10 +12,10 @@ be built; with that mended, its stem has the 128 channels of `widen_stem`.
 from functools import partial
 from typing import Unpack
 
+from praxino.models.conv_norm import ConvNorm
 from praxino.models.resnet3d import (
     LAYOUTS,
     Bottleneck,
-    ConvNorm,
     Options,
     ResNet3d,
     hara_weights,
@@ -26,8 +26,26 @@ from praxino.models.row import ModelRow, Published
 __all__ = ["resnext3d_50", "resnext3d_101", "resnext3d_152", "resnext3d_200"]
 
 
+class ResNextOptions(Options, total=False):
+    """Options of all 3D ResNeXts, beside those of `ResNet3d` and `hara_clip_spec`.
+
+    Attributes:
+        widen: by which the stages' channels are multiplied, 1 by default; a multiple of 0.25, for
+            the groups.
+        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
+    """
+
+    widen: float
+    widen_stem: bool
+
+
 def _resnext3d(
-    depth: int, num_classes: int, widen: float, widen_stem: bool, options: Options
+    depth: int,
+    num_classes: int,
+    *,
+    widen: float = 1,
+    widen_stem: bool = False,
+    **options: Unpack[Options],
 ) -> ResNet3d:
     if 128 * widen % 32:
         raise ValueError(f"ResNeXt's 32 groups need widen to be a multiple of 0.25, got {widen}.")
@@ -37,76 +55,24 @@ def _resnext3d(
     return ResNet3d(num_classes, block, stages, stem_width=stem_width, **options)
 
 
-def resnext3d_50(
-    num_classes: int = 400,
-    *,
-    widen: float = 1,
-    widen_stem: bool = False,
-    **options: Unpack[Options],
-) -> ResNet3d:
-    """3D ResNeXt-50: 26.7 million parameters, 7.5 G multiply-adds for 16 x 112 x 112.
-
-    Args:
-        num_classes: K.
-        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
-        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _resnext3d(50, num_classes, widen, widen_stem, options)
+def resnext3d_50(num_classes: int = 400, **options: Unpack[ResNextOptions]) -> ResNet3d:
+    """3D ResNeXt-50: 26.7 million parameters, 7.5 G for 16 x 112 x 112; see `ResNextOptions`."""
+    return _resnext3d(50, num_classes, **options)
 
 
-def resnext3d_101(
-    num_classes: int = 400,
-    *,
-    widen: float = 1,
-    widen_stem: bool = False,
-    **options: Unpack[Options],
-) -> ResNet3d:
-    """3D ResNeXt-101, the paper's best: 48.3 million parameters, 9.6 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
-        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _resnext3d(101, num_classes, widen, widen_stem, options)
+def resnext3d_101(num_classes: int = 400, **options: Unpack[ResNextOptions]) -> ResNet3d:
+    """3D ResNeXt-101, the paper's best: 48.3 million parameters, 9.6 G; see `ResNextOptions`."""
+    return _resnext3d(101, num_classes, **options)
 
 
-def resnext3d_152(
-    num_classes: int = 400,
-    *,
-    widen: float = 1,
-    widen_stem: bool = False,
-    **options: Unpack[Options],
-) -> ResNet3d:
-    """3D ResNeXt-152: 66.2 million parameters, 12.2 G multiply-adds for 16 x 112 x 112.
-
-    Args:
-        num_classes: K.
-        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
-        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _resnext3d(152, num_classes, widen, widen_stem, options)
+def resnext3d_152(num_classes: int = 400, **options: Unpack[ResNextOptions]) -> ResNet3d:
+    """3D ResNeXt-152: 66.2 million parameters, 12.2 G for 16 x 112 x 112; see `ResNextOptions`."""
+    return _resnext3d(152, num_classes, **options)
 
 
-def resnext3d_200(
-    num_classes: int = 400,
-    *,
-    widen: float = 1,
-    widen_stem: bool = False,
-    **options: Unpack[Options],
-) -> ResNet3d:
-    """3D ResNeXt-200, which only the code of 2020 offers.
-
-    Args:
-        num_classes: K.
-        widen: by which the stages' channels are multiplied; a multiple of 0.25, for the groups.
-        widen_stem: give the stem the 128 channels of the first stage; the paper's has 64.
-        **options: as in `ResNet3d` and `hara_clip_spec`.
-    """
-    return _resnext3d(200, num_classes, widen, widen_stem, options)
+def resnext3d_200(num_classes: int = 400, **options: Unpack[ResNextOptions]) -> ResNet3d:
+    """3D ResNeXt-200, which only the code of 2020 offers; see `ResNextOptions`."""
+    return _resnext3d(200, num_classes, **options)
 
 
 PAPER = "Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs, CVPR 2018"

@@ -5,6 +5,8 @@ arXiv:1711.09577, after Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 
 
 Notable: maps between blocks are as wide as in ResNet-50; it is inside the blocks that there are
 twice as many channels, and four times as many weights.
+Differs from the code of 2020, whose stem is widened too, which `widen_stem` does here; from that of
+2018, which goes with the published file, in nothing but what `resnet3d.py` says.
 """
 
 from typing import Unpack
