@@ -6,13 +6,16 @@ arXiv:2112.01526 (v2).
 
 Notable: keys and values are pooled before attention, queries where a stage begins. v2 adds
 relative positions, split into height, width and time, and the pooled query to the result.
+Differs from the papers: v2 adds the pooled query to all tokens but the class token, and MViTv2-L
+has 213 million parameters, not 218, both as released. From the networks of PySlowFast,
+PyTorchVideo, torchvision and MMAction2: nothing, it answers as theirs do.
 The blocks are torchvision's; what they are told, and everything around them, stands here.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from torch import Tensor, nn
 from torchvision.models.video import mvit as tv
@@ -153,172 +156,74 @@ def _blocks(
     return blocks
 
 
-def mvit_v1_b(
-    num_classes: int = 400,
-    *,
-    frames: int = 16,
-    size: int = 224,
-    width: int = 96,
-    pool_eps: float = 1e-6,
-) -> Mvit:
-    """MViT-B 16x4: 36.6 million parameters, 70.6 G multiply-adds.
+class Options(TypedDict, total=False):
+    """How a network departs from the published one.
 
     Args:
-        num_classes: K.
         frames: T.
-        size: H and W, in pixels; a multiple of 32.
+        size: H and W, in pixels; a multiple of 32, unless published with another.
         width: of the tokens in the first stage.
-        pool_eps: of the norms behind pooling; PyTorchVideo has 1e-5.
     """
-    return Mvit(
-        num_classes,
-        16,
-        (1, 3, 14),
-        version=1,
-        frames=frames,
-        stride=4,
-        size=size,
-        width=width,
-        pool_eps=pool_eps,
-    )
+
+    frames: int
+    size: int
+    width: int
 
 
-def mvit_v1_b_32x3(
-    num_classes: int = 400,
-    *,
-    frames: int = 32,
-    size: int = 224,
-    width: int = 96,
-    pool_eps: float = 1e-6,
-) -> Mvit:
-    """MViT-B 32x3: the blocks of `mvit_v1_b` over twice as many frames.
+class PoolOptions(Options, total=False):
+    """Options of the networks that PyTorchVideo has published too, beside those of `Options`.
 
     Args:
-        num_classes: K.
-        frames: T.
-        size: H and W, in pixels; a multiple of 32.
-        width: of the tokens in the first stage.
-        pool_eps: of the norms behind pooling; PyTorchVideo has 1e-5.
+        pool_eps: of the norms behind pooling; 1e-6 by default, PyTorchVideo has 1e-5.
     """
-    return Mvit(
-        num_classes,
-        16,
-        (1, 3, 14),
-        version=1,
-        frames=frames,
-        stride=3,
-        size=size,
-        width=width,
-        drop_path=0.3,
-        pool_eps=pool_eps,
-    )
+
+    pool_eps: float
 
 
-def mvit_v1_b_24(
-    num_classes: int = 400, *, frames: int = 32, size: int = 224, width: int = 96
-) -> Mvit:
-    """MViT-B-24 32x3: 24 blocks, not 16; what PySlowFast calls `MVIT_B_32x3_CONV`.
-
-    Args:
-        num_classes: K.
-        frames: T.
-        size: H and W, in pixels; a multiple of 32.
-        width: of the tokens in the first stage.
-    """
-    return Mvit(
-        num_classes,
-        24,
-        (2, 5, 21),
-        version=1,
-        frames=frames,
-        stride=3,
-        size=size,
-        width=width,
-        drop_path=0.3,
-    )
+_16_FRAMES: Options = {"frames": 16, "size": 224}
+_32_FRAMES: Options = {"frames": 32, "size": 224}
 
 
-def mvit_v2_t(
-    num_classes: int = 400, *, frames: int = 16, size: int = 224, width: int = 96
-) -> Mvit:
-    """MViTv2-T: ten blocks; nobody has published weights of it for video.
-
-    Args:
-        num_classes: K.
-        frames: T.
-        size: H and W, in pixels; a multiple of 32.
-        width: of the tokens in the first stage.
-    """
-    return Mvit(
-        num_classes, 10, (1, 3, 8), version=2, frames=frames, stride=4, size=size, width=width
-    )
+def mvit_v1_b(num_classes: int = 400, **options: Unpack[PoolOptions]) -> Mvit:
+    """MViT-B 16x4: 36.6 million parameters, 70.6 G multiply-adds; see `PoolOptions`."""
+    return Mvit(num_classes, 16, (1, 3, 14), version=1, stride=4, **(_16_FRAMES | options))
 
 
-def mvit_v2_s(
-    num_classes: int = 400, *, frames: int = 16, size: int = 224, width: int = 96
-) -> Mvit:
-    """MViTv2-S 16x4: 34.5 million parameters, 64.2 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        frames: T.
-        size: H and W, in pixels; a multiple of 32.
-        width: of the tokens in the first stage.
-    """
-    return Mvit(
-        num_classes, 16, (1, 3, 14), version=2, frames=frames, stride=4, size=size, width=width
-    )
+def mvit_v1_b_32x3(num_classes: int = 400, **options: Unpack[PoolOptions]) -> Mvit:
+    """MViT-B 32x3: `mvit_v1_b` over twice as many frames; see `PoolOptions`."""
+    given = _32_FRAMES | options
+    return Mvit(num_classes, 16, (1, 3, 14), version=1, stride=3, drop_path=0.3, **given)
 
 
-def mvit_v2_b(
-    num_classes: int = 400, *, frames: int = 32, size: int = 224, width: int = 96
-) -> Mvit:
-    """MViTv2-B 32x3: 51.2 million parameters, 225 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        frames: T.
-        size: H and W, in pixels; a multiple of 32.
-        width: of the tokens in the first stage.
-    """
-    return Mvit(
-        num_classes,
-        24,
-        (2, 5, 21),
-        version=2,
-        frames=frames,
-        stride=3,
-        size=size,
-        width=width,
-        drop_path=0.3,
-    )
+def mvit_v1_b_24(num_classes: int = 400, **options: Unpack[Options]) -> Mvit:
+    """MViT-B-24 32x3, 24 blocks: what PySlowFast calls `MVIT_B_32x3_CONV`; see `Options`."""
+    given = _32_FRAMES | options
+    return Mvit(num_classes, 24, (2, 5, 21), version=1, stride=3, drop_path=0.3, **given)
 
 
-def mvit_v2_l(
-    num_classes: int = 400, *, frames: int = 40, size: int = 312, width: int = 144
-) -> Mvit:
-    """MViTv2-L 40x3: 48 blocks over pictures of 312 pixels, 2.8 T multiply-adds.
+def mvit_v2_t(num_classes: int = 400, **options: Unpack[Options]) -> Mvit:
+    """MViTv2-T: ten blocks; nobody has published weights of it for video; see `Options`."""
+    return Mvit(num_classes, 10, (1, 3, 8), version=2, stride=4, **(_16_FRAMES | options))
 
-    Args:
-        num_classes: K.
-        frames: T.
-        size: H and W, in pixels.
-        width: of the tokens in the first stage.
-    """
-    model = Mvit(
-        num_classes,
-        48,
-        (2, 8, 44),
-        version=2,
-        frames=frames,
-        stride=3,
-        size=size,
-        width=width,
-        heads=2,
-        drop_path=0.75,
-    )
+
+def mvit_v2_s(num_classes: int = 400, **options: Unpack[Options]) -> Mvit:
+    """MViTv2-S 16x4: 34.5 million parameters, 64.2 G multiply-adds; see `Options`."""
+    return Mvit(num_classes, 16, (1, 3, 14), version=2, stride=4, **(_16_FRAMES | options))
+
+
+def mvit_v2_b(num_classes: int = 400, **options: Unpack[Options]) -> Mvit:
+    """MViTv2-B 32x3: 51.2 million parameters, 225 G multiply-adds; see `Options`."""
+    given = _32_FRAMES | options
+    return Mvit(num_classes, 24, (2, 5, 21), version=2, stride=3, drop_path=0.3, **given)
+
+
+def mvit_v2_l(num_classes: int = 400, **options: Unpack[Options]) -> Mvit:
+    """MViTv2-L 40x3: 48 blocks over pictures of 312 pixels, 2.8 T multiply-adds; see `Options`."""
+    large: Options = {"frames": 40, "size": 312, "width": 144}
+    given = large | options
+    model = Mvit(num_classes, 48, (2, 8, 44), version=2, stride=3, heads=2, drop_path=0.75, **given)
     model.clip_spec = replace(
-        model.clip_spec, resize_short=size, mean=IMAGENET_MEAN, std=IMAGENET_STD
+        model.clip_spec, resize_short=given["size"], mean=IMAGENET_MEAN, std=IMAGENET_STD
     )
     return model
 
@@ -633,35 +538,22 @@ MODELS = {
     "mvit_v2_t": _row(mvit_v2_t, V2, {}),
 }
 
+_PAGE = "PySlowFast's page on MViTv2"
 PUBLISHED = (
-    Published(
-        "mvit_v1_b",
-        "torchvision, MViT_V1_B_Weights",
-        parameters="36,610,672",
-        multiply_adds="70.599 G",
+    *(
+        Published(model, source, parameters=parameters, multiply_adds=multiply_adds)
+        for model, source, parameters, multiply_adds in (
+            ("mvit_v1_b", "torchvision, MViT_V1_B_Weights", "36,610,672", "70.599 G"),
+            ("mvit_v1_b", "PyTorchVideo's model zoo", "36.61 M", "70.80 G"),
+            ("mvit_v1_b_32x3", "PyTorchVideo's model zoo", "36.61 M", "170.37 G"),
+            ("mvit_v2_s", "torchvision, MViT_V2_S_Weights", "34,537,744", "64.224 G"),
+            ("mvit_v2_b", _PAGE, "51.2 M", "225 G"),
+            ("mvit_v2_l", "MMAction2's model zoo", "213 M", "2828 G"),
+        )
     ),
-    Published(
-        "mvit_v1_b", "PyTorchVideo's model zoo", parameters="36.61 M", multiply_adds="70.80 G"
-    ),
-    Published(
-        "mvit_v1_b_32x3",
-        "PyTorchVideo's model zoo",
-        parameters="36.61 M",
-        multiply_adds="170.37 G",
-    ),
-    Published(
-        "mvit_v2_s",
-        "torchvision, MViT_V2_S_Weights",
-        parameters="34,537,744",
-        multiply_adds="64.224 G",
-    ),
-    Published(
-        "mvit_v2_b", "PySlowFast's page on MViTv2", parameters="51.2 M", multiply_adds="225 G"
-    ),
-    Published("mvit_v2_l", "MMAction2's model zoo", parameters="213 M", multiply_adds="2828 G"),
     Published(
         "mvit_v2_l",
-        "PySlowFast's page on MViTv2",
+        _PAGE,
         parameters="217.6 M",
         erratum="the released configuration has 213 M, as MMAction2 says",
     ),
