@@ -11,6 +11,7 @@ The blocks are torchvision's; what they are told, and everything around them, st
 
 import re
 from collections.abc import Callable, Mapping
+from typing import TypedDict, Unpack
 
 from torch import Tensor, nn
 from torchvision.models.video.swin_transformer import SwinTransformer3d
@@ -44,9 +45,9 @@ class Swin3d(SwinTransformer3d):
         heads: int,
         *,
         width: int,
-        frames: int,
-        size: int,
-        window_frames: int,
+        frames: int = 32,
+        size: int = 224,
+        window_frames: int = 8,
     ) -> None:
         super().__init__(
             patch_size=[2, 4, 4],
@@ -87,96 +88,41 @@ class Swin3d(SwinTransformer3d):
         return logits
 
 
-def swin3d_t(
-    num_classes: int = 400,
-    *,
-    frames: int = 32,
-    size: int = 224,
-    width: int = 96,
-    window_frames: int = 8,
-) -> Swin3d:
-    """Video Swin-T: 28.2 million parameters, 88 G multiply-adds.
+class Options(TypedDict, total=False):
+    """How a network departs from the published one.
 
     Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
+        frames: T of `clip_spec`, 32 by default; any T can be fed.
+        size: H and W of `clip_spec`, in pixels; 224 by default.
         width: of the tokens in the first stage.
-        window_frames: how many tokens of two frames each a window spans in time; 16 in the weights
-            for Something-Something.
+        window_frames: how many tokens of two frames each a window spans in time: 8, and 16 in the
+            weights for Something-Something.
     """
-    return Swin3d(
-        num_classes, 6, 3, width=width, frames=frames, size=size, window_frames=window_frames
-    )
+
+    frames: int
+    size: int
+    width: int
+    window_frames: int
 
 
-def swin3d_s(
-    num_classes: int = 400,
-    *,
-    frames: int = 32,
-    size: int = 224,
-    width: int = 96,
-    window_frames: int = 8,
-) -> Swin3d:
-    """Video Swin-S: 49.8 million parameters, 166 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-        width: of the tokens in the first stage.
-        window_frames: how many tokens of two frames each a window spans in time; 16 in the weights
-            for Something-Something.
-    """
-    return Swin3d(
-        num_classes, 18, 3, width=width, frames=frames, size=size, window_frames=window_frames
-    )
+def swin3d_t(num_classes: int = 400, **options: Unpack[Options]) -> Swin3d:
+    """Video Swin-T: 28.2 million parameters, 88 G multiply-adds; see `Options`."""
+    return Swin3d(num_classes, 6, 3, **(Options(width=96) | options))
 
 
-def swin3d_b(
-    num_classes: int = 400,
-    *,
-    frames: int = 32,
-    size: int = 224,
-    width: int = 128,
-    window_frames: int = 8,
-) -> Swin3d:
-    """Video Swin-B: 88.0 million parameters, 281 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-        width: of the tokens in the first stage.
-        window_frames: how many tokens of two frames each a window spans in time; 16 in the weights
-            for Something-Something.
-    """
-    return Swin3d(
-        num_classes, 18, 4, width=width, frames=frames, size=size, window_frames=window_frames
-    )
+def swin3d_s(num_classes: int = 400, **options: Unpack[Options]) -> Swin3d:
+    """Video Swin-S: 49.8 million parameters, 166 G multiply-adds; see `Options`."""
+    return Swin3d(num_classes, 18, 3, **(Options(width=96) | options))
 
 
-def swin3d_l(
-    num_classes: int = 400,
-    *,
-    frames: int = 32,
-    size: int = 224,
-    width: int = 192,
-    window_frames: int = 8,
-) -> Swin3d:
-    """Video Swin-L: 197 million parameters, 604 G multiply-adds.
+def swin3d_b(num_classes: int = 400, **options: Unpack[Options]) -> Swin3d:
+    """Video Swin-B: 88.0 million parameters, 281 G multiply-adds; see `Options`."""
+    return Swin3d(num_classes, 18, 4, **(Options(width=128) | options))
 
-    Args:
-        num_classes: K.
-        frames: T of `clip_spec`; any T can be fed.
-        size: H and W of `clip_spec`, in pixels.
-        width: of the tokens in the first stage.
-        window_frames: how many tokens of two frames each a window spans in time; 16 in the weights
-            for Something-Something.
-    """
-    return Swin3d(
-        num_classes, 18, 6, width=width, frames=frames, size=size, window_frames=window_frames
-    )
+
+def swin3d_l(num_classes: int = 400, **options: Unpack[Options]) -> Swin3d:
+    """Video Swin-L: 197 million parameters, 604 G multiply-adds; see `Options`."""
+    return Swin3d(num_classes, 18, 6, **(Options(width=192) | options))
 
 
 _TORCHVISION = "https://download.pytorch.org/models/"
@@ -184,7 +130,7 @@ _MMACTION2 = "https://download.openmmlab.com/mmaction/v1.0/recognition/swin/"
 
 
 def _of_torchvision(
-    file: str, top1: float, top5: float, megabytes: float, pretrained: str = "ImageNet-1k"
+    file: str, top1: float, top5: float, megabytes: float, *, pretrained: str = "ImageNet-1k"
 ) -> Weights:
     return Weights(
         url=_TORCHVISION + file,
@@ -249,7 +195,7 @@ WEIGHTS_S = {
 WEIGHTS_B = {
     "kinetics400": _of_torchvision("swin3d_b_1k-24f7c7c6.pth", 79.427, 94.386, 364.134),
     "kinetics400_imagenet22k": _of_torchvision(
-        "swin3d_b_22k-7c6ae6fa.pth", 81.643, 95.574, 364.134, "ImageNet-22k"
+        "swin3d_b_22k-7c6ae6fa.pth", 81.643, 95.574, 364.134, pretrained="ImageNet-22k"
     ),
     "kinetics400_mmaction2": _of_mmaction2(
         "swin-base-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb",
@@ -329,26 +275,13 @@ MODELS = {
 
 _HALF = (3, 16, 224, 224)  # torchvision counts half a clip
 PUBLISHED = (
-    Published(
-        "swin3d_t",
-        "torchvision, Swin3D_T_Weights",
-        clip=_HALF,
-        parameters="28,158,070",
-        multiply_adds="43.882 G",
-    ),
-    Published(
-        "swin3d_s",
-        "torchvision, Swin3D_S_Weights",
-        clip=_HALF,
-        parameters="49,816,678",
-        multiply_adds="82.841 G",
-    ),
-    Published(
-        "swin3d_b",
-        "torchvision, Swin3D_B_Weights",
-        clip=_HALF,
-        parameters="88,048,984",
-        multiply_adds="140.667 G",
+    *(
+        Published(model, source, clip=_HALF, parameters=parameters, multiply_adds=multiply_adds)
+        for model, source, parameters, multiply_adds in (
+            ("swin3d_t", "torchvision, Swin3D_T_Weights", "28,158,070", "43.882 G"),
+            ("swin3d_s", "torchvision, Swin3D_S_Weights", "49,816,678", "82.841 G"),
+            ("swin3d_b", "torchvision, Swin3D_B_Weights", "88,048,984", "140.667 G"),
+        )
     ),
     Published("swin3d_t", "MMAction2's model zoo", parameters="28.2 M", multiply_adds="88 G"),
     Published("swin3d_s", "MMAction2's model zoo", parameters="49.8 M", multiply_adds="166 G"),
