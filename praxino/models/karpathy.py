@@ -15,6 +15,7 @@ as in Krizhevsky's network, from which the paper's is taken.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +56,8 @@ class Karpathy(nn.Module):
         frames: int,
         stride_frames: int,
         reach: tuple[Reach, Reach, Reach],
-        multiresolution: bool,
-        hidden: int,
+        multiresolution: bool = False,
+        hidden: int = 4096,
     ) -> None:
         super().__init__()
         streams = ("fovea", "context") if multiresolution else ("whole",)
@@ -197,92 +198,52 @@ def _middle(spec: ClipSpec) -> list[int]:
     return list(range(start, start + reach + 1, spec.stride_frames))
 
 
-def karpathy_single_frame(
-    num_classes: int = 487, *, multiresolution: bool = False, hidden: int = 4096
-) -> Karpathy:
-    """The paper's single-frame network.
+class Options(TypedDict, total=False):
+    """What each of the networks can be asked for.
+
+    Args:
+        multiresolution: fovea and context streams; not by default.
+        hidden: units of the two hidden layers; 4096 by default.
+    """
+
+    multiresolution: bool
+    hidden: int
+
+
+def karpathy_single_frame(num_classes: int = 487, **options: Unpack[Options]) -> Karpathy:
+    """The paper's single-frame network; see `Options`.
 
     On Sports-1M 41.1 % of clips and 59.3 % of videos; 77.7 % of videos among its best five.
-
-    Args:
-        num_classes: K; Sports-1M has 487.
-        multiresolution: fovea and context streams.
-        hidden: units of the two hidden layers.
     """
-    return Karpathy(
-        num_classes,
-        frames=1,
-        stride_frames=1,
-        reach=((1, 1), (1, 1), (1, 1)),
-        multiresolution=multiresolution,
-        hidden=hidden,
-    )
+    reach = ((1, 1), (1, 1), (1, 1))
+    return Karpathy(num_classes, frames=1, stride_frames=1, reach=reach, **options)
 
 
-def karpathy_early_fusion(
-    num_classes: int = 487, *, multiresolution: bool = False, hidden: int = 4096
-) -> Karpathy:
-    """Early fusion: kernels of 11 x 11 x 10 in the first layer.
+def karpathy_early_fusion(num_classes: int = 487, **options: Unpack[Options]) -> Karpathy:
+    """Early fusion: kernels of 11 x 11 x 10 in the first layer; see `Options`.
 
     On Sports-1M 38.9 % of clips and 57.7 % of videos; 76.8 % of videos among its best five.
-
-    Args:
-        num_classes: K; Sports-1M has 487.
-        multiresolution: fovea and context streams.
-        hidden: units of the two hidden layers.
     """
-    return Karpathy(
-        num_classes,
-        frames=10,
-        stride_frames=1,
-        reach=((10, 1), (1, 1), (1, 1)),
-        multiresolution=multiresolution,
-        hidden=hidden,
-    )
+    reach = ((10, 1), (1, 1), (1, 1))
+    return Karpathy(num_classes, frames=10, stride_frames=1, reach=reach, **options)
 
 
-def karpathy_late_fusion(
-    num_classes: int = 487, *, multiresolution: bool = False, hidden: int = 4096
-) -> Karpathy:
-    """Late fusion: one tower for two frames, 15 apart.
+def karpathy_late_fusion(num_classes: int = 487, **options: Unpack[Options]) -> Karpathy:
+    """Late fusion: one tower for two frames, 15 apart; see `Options`.
 
     On Sports-1M 40.7 % of clips and 59.3 % of videos; 78.7 % of videos among its best five.
-
-    Args:
-        num_classes: K; Sports-1M has 487.
-        multiresolution: fovea and context streams.
-        hidden: units of the two hidden layers.
     """
-    return Karpathy(
-        num_classes,
-        frames=2,
-        stride_frames=15,
-        reach=((1, 1), (1, 1), (1, 1)),
-        multiresolution=multiresolution,
-        hidden=hidden,
-    )
+    reach = ((1, 1), (1, 1), (1, 1))
+    return Karpathy(num_classes, frames=2, stride_frames=15, reach=reach, **options)
 
 
-def slow_fusion(
-    num_classes: int = 487, *, multiresolution: bool = False, hidden: int = 4096
-) -> Karpathy:
-    """Slow fusion: 10 frames become 4, 2 and 1.
+def slow_fusion(num_classes: int = 487, **options: Unpack[Options]) -> Karpathy:
+    """Slow fusion: 10 frames become 4, 2 and 1; see `Options`.
 
     On Sports-1M 41.9 % of clips and 60.9 % of videos; 80.2 % of videos among its best five.
-
-    Args:
-        num_classes: K; Sports-1M has 487.
-        multiresolution: fovea and context streams.
-        hidden: units of the two hidden layers.
     """
-    return Karpathy(
-        num_classes,
-        frames=10,
-        stride_frames=1,
-        reach=((4, 2), (2, 2), (2, 2)),
-        multiresolution=multiresolution,
-        hidden=hidden,
-    )
+    reach = ((4, 2), (2, 2), (2, 2))
+    return Karpathy(num_classes, frames=10, stride_frames=1, reach=reach, **options)
 
 
 def karpathy_average(members: Sequence[Karpathy]) -> KarpathyAverage:
