@@ -37,63 +37,33 @@ __all__ = [
 
 
 def c2d_r50(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """C2D 8x8, R50: 24.3 million parameters, 25.5 G multiply-adds for a clip of 8 x 256 x 256.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """C2D 8x8, R50: 24.3 million parameters, 25.5 G for 8 x 256 x 256; see `Options`."""
     return _c2d(50, num_classes, options, pool2=True)
 
 
 def c2d_r101(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """C2D 8x8, R101: 43.3 million parameters.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """C2D 8x8, R101: 43.3 million parameters; see `Options`."""
     return _c2d(101, num_classes, options, pool2=True)
 
 
 def c2d_nopool_r50(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """C2D 8x8, R50, that keeps all frames to the end.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """C2D 8x8, R50, that keeps all frames to the end; see `Options`."""
     return _c2d(50, num_classes, options, pool2=False)
 
 
 def c2d_nopool_r101(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """C2D 8x8, R101, that keeps all frames to the end.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """C2D 8x8, R101, that keeps all frames to the end; see `Options`."""
     return _c2d(101, num_classes, options, pool2=False)
 
 
 def c2d_mmaction2_r50(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """C2D 8x8, R50, as MMAction2 builds it where it pools over time.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """C2D 8x8, R50, as MMAction2 builds it where it pools over time; see `Options`."""
     options = Options(size=224, window=None) | options
     return _c2d(50, num_classes, options, pool2=True, pool1_padding=0)
 
 
 def c2d_mmaction2_r50_16x4(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """C2D 16x4, R50, as MMAction2 builds it: twice the frames.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """C2D 16x4, R50, as MMAction2 builds it: twice the frames; see `Options`."""
     return c2d_mmaction2_r50(num_classes, **(Options(frames=16, stride_frames=4) | options))
 
 

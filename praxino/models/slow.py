@@ -5,6 +5,8 @@ Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, arXi
 
 Notable: Slow sees few frames and lets only res4 and res5 span time; Fast sees many with an eighth
 of the channels and spans time everywhere; neither ever halves it.
+Differs from the paper: nothing in Slow, which answers as those of PyTorchVideo, PySlowFast and
+MMAction2 do; of Fast alone nobody has published weights to compare with.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,52 +32,27 @@ __all__ = ["fast_only_r50", "slow_r50", "slow_r50_4x16", "slow_r101", "slow_r101
 
 
 def slow_r50(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """Slow 8x8, R50: 32.5 million parameters, 54.5 G multiply-adds for a clip of 8 x 256 x 256.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """Slow 8x8, R50: 32.5 million parameters, 54.5 G for 8 x 256 x 256; see `Options`."""
     return _slow(50, num_classes, Options(frames=8, stride_frames=8) | options)
 
 
 def slow_r50_4x16(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """Slow 4x16, R50: the pathway of table 1 by itself; 27.3 G multiply-adds.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """Slow 4x16, R50: the pathway of table 1 by itself; 27.3 G multiply-adds; see `Options`."""
     return _slow(50, num_classes, Options(frames=4, stride_frames=16) | options)
 
 
 def slow_r101(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """Slow 8x8, R101: 60.4 million parameters.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """Slow 8x8, R101: 60.4 million parameters; see `Options`."""
     return _slow(101, num_classes, Options(frames=8, stride_frames=8) | options)
 
 
 def slow_r101_4x16(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """Slow 4x16, R101: 60.4 million parameters.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """Slow 4x16, R101: 60.4 million parameters; see `Options`."""
     return _slow(101, num_classes, Options(frames=4, stride_frames=16) | options)
 
 
 def fast_only_r50(num_classes: int = 400, **options: Unpack[Options]) -> VideoResNet:
-    """The Fast pathway by itself: 32 frames, 8 channels after conv1, half a million parameters.
-
-    Args:
-        num_classes: K.
-        **options: see `Options`.
-    """
+    """Fast alone: 32 frames, 8 channels after conv1, half a million parameters; see `Options`."""
     options = Options(frames=32, stride_frames=2, width=8) | options
     kernels = alternating(50, (3,), (3,), (3,), (3,))
     return VideoResNet("Fast-only", num_classes, kernels, conv1_kernel=5, **options)

@@ -202,7 +202,8 @@ class Tsm(nn.Module):
     def _blocks(self) -> Iterator[tuple[str, Any, bool]]:
         """The network's parts in the order in which they run: name, part, whether it shifts."""
         stages = dict(self.backbone.features.named_children())
-        deep = len(stages.get("layer3", ())) >= 23  # type: ignore[arg-type]
+        third = stages.get("layer3")
+        deep = isinstance(third, nn.Sequential) and len(third) >= 23
         every = 2 if deep and not self.in_place else 1
         for stage_name, stage in stages.items():
             blocks = stage if isinstance(stage, nn.Sequential) else [stage]
@@ -254,42 +255,22 @@ class TsmOptions(TypedDict, total=False):
 
 
 def tsm_r18(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
-    """TSM on ResNet-18.
-
-    Args:
-        num_classes: K.
-        **options: see `TsmOptions`.
-    """
+    """TSM on ResNet-18; see `TsmOptions`."""
     return Tsm(num_classes, "resnet18", **options)
 
 
 def tsm_r34(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
-    """TSM on ResNet-34.
-
-    Args:
-        num_classes: K.
-        **options: see `TsmOptions`.
-    """
+    """TSM on ResNet-34; see `TsmOptions`."""
     return Tsm(num_classes, "resnet34", **options)
 
 
 def tsm_r50(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
-    """TSM on ResNet-50: 24.3 million parameters, 32.7 G multiply-adds for 8 frames of 224 x 224.
-
-    Args:
-        num_classes: K.
-        **options: see `TsmOptions`.
-    """
+    """TSM on ResNet-50: 24.3 million parameters, 32.7 G for 8 x 224 x 224; see `TsmOptions`."""
     return Tsm(num_classes, "resnet50", **options)
 
 
 def tsm_r101(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
-    """TSM on ResNet-101, which shifts in every other block.
-
-    Args:
-        num_classes: K.
-        **options: see `TsmOptions`.
-    """
+    """TSM on ResNet-101, which shifts in every other block; see `TsmOptions`."""
     return Tsm(num_classes, "resnet101", **options)
 
 
@@ -310,12 +291,7 @@ def tsm_nl_r50(
 
 
 def tsm_mobilenet_v2(num_classes: int = 400, **options: Unpack[TsmOptions]) -> Tsm:
-    """TSM on MobileNetV2: 2.7 million parameters, 2.4 G multiply-adds for 8 frames of 224 x 224.
-
-    Args:
-        num_classes: K.
-        **options: see `TsmOptions`.
-    """
+    """TSM on MobileNetV2: 2.7 million parameters, 2.4 G for 8 x 224 x 224; see `TsmOptions`."""
     return Tsm(num_classes, "mobilenet_v2", **options)
 
 
