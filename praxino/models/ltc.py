@@ -107,7 +107,8 @@ class Ltc(nn.Module):
 def _conv(channels: int, width: int) -> nn.Conv3d:
     conv = nn.Conv3d(channels, width, kernel_size=3, padding=1)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
     return conv
 
 

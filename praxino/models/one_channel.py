@@ -7,6 +7,7 @@ network in colour sees three equal channels.
 
 import copy
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +34,14 @@ class OneChannel(nn.Module):
     @property
     def head(self) -> nn.Linear:
         """The classifier."""
-        head: nn.Linear = self.model.head  # type: ignore[assignment]
+        model: Any = self.model
+        head: nn.Linear = model.head
         return head
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """The map before pooling, as the model's own."""
-        result: Tensor = self.model.forward_features(self._widened(clip))  # type: ignore[operator]
+        model: Any = self.model
+        result: Tensor = model.forward_features(self._widened(clip))
         return result
 
     def forward(self, clip: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ class Interlace(nn.Module):
         self.offset_fc2 = nn.Linear(frames, GROUPS)
         self.weight_conv = nn.Conv1d(self.moved, GROUPS, 3, padding=1)
         nn.init.constant_(self.offset_fc2.bias, 0.5108)  # half a frame at first
-        nn.init.zeros_(self.weight_conv.bias)  # type: ignore[arg-type]  # a weight of one
+        assert self.weight_conv.bias is not None
+        nn.init.zeros_(self.weight_conv.bias)  # a weight of one
 
     def forward(self, maps: Tensor) -> Tensor:
         """`(B * T, C, H, W)` to the same."""
