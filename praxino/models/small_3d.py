@@ -5,6 +5,8 @@ Networks for Human Action Recognition", TPAMI 2013, with today's batch norm and 
 
 Notable: `small_2d` is `small_3d` with kernels one frame deep, so what separates the two on a data
 set is what motion adds to appearance.
+Differs from the paper in all but the idea: it sees colours, not channels made by hand. The paper's
+own network is in `ji.py`.
 """
 
 from typing import Literal, get_args

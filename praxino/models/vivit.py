@@ -4,6 +4,9 @@ Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021, arXiv:2103.15691.
 
 Notable: model 1 of the paper, attention over all places and times at once, of which weights were
 released for PyTorch; tubelets of 2 x 16 x 16; a class token; GELU by its tanh approximation.
+Differs from the paper: models 2 to 4, which factorise attention, are not here, and training starts
+at random rather than from an image network's weights (Sec. 3.4). From transformers: nothing, it
+answers as the network there.
 The network is that of transformers (`pip install 'praxino[models]'`).
 """
 

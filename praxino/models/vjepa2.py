@@ -6,6 +6,8 @@ Planning", 2025, arXiv:2506.09985.
 Notable: positions are rotations of queries and keys, a third of each head for time, height and
 width; the probe has blocks of self-attention, then one query that gathers what is classified.
 Only encoder and probe are here; the predictor of the pre-training has no part in the answer.
+Differs from transformers: nothing, it answers as the network there; files of the authors' own code,
+with its names, are not read.
 The blocks are those of transformers (`pip install 'praxino[models]'`).
 """
 
