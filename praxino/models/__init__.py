@@ -27,6 +27,7 @@ from praxino.models.baccouche import *
 from praxino.models.backbone_2d import imagenet_weights
 from praxino.models.c2d import *
 from praxino.models.c3d import *
+from praxino.models.cnn_lstm import *
 from praxino.models.csn import *
 from praxino.models.densenet3d import *
 from praxino.models.early_fusion import *
@@ -59,6 +60,7 @@ from praxino.models.single_frame import *
 from praxino.models.slow import *
 from praxino.models.slowfast import *
 from praxino.models.small_3d import *
+from praxino.models.soft_attention import *
 from praxino.models.swin3d import *
 from praxino.models.t3d import *
 from praxino.models.table import MODELS
@@ -294,7 +296,7 @@ def _what_fits(state: State, name: str, model: nn.Module) -> str:
 
 
 def _looks_like(state: State, model: nn.Module, layouts: Mapping[str, Layout]) -> bool:
-    """Whether a quarter of the model's names are there, in some layout, as in all of its relatives."""
+    """Whether a quarter of the model's names are there in some layout, as in all its relatives."""
     model = _named_by(model)
     own = set(model.state_dict())
     for convert in (lambda state, model: state, *layouts.values()):
