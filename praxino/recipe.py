@@ -38,6 +38,8 @@ class ModelConfig:
         freeze_until: train only what comes after the module of this name; the rest, batch norm
             included, stays as it is.
         freeze_batch_norm: keep every batch norm's statistics and weights as loaded.
+        train_only: train only the parameters whose names match one of these shell patterns, such
+            as `head.*`; batch norms that are not among them stay as they are. Empty: all.
     """
 
     name: str = "single_frame_resnet18"
@@ -45,6 +47,7 @@ class ModelConfig:
     weights: str | None = "auto"
     freeze_until: str | None = None
     freeze_batch_norm: bool = False
+    train_only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.weights in ("none", "None", ""):  # a command line cannot say None
@@ -128,31 +131,51 @@ class OptimConfig:
     """How the weights move.
 
     Args:
-        name: the optimizer.
+        name: the optimizer; "adam" is that of older papers, whose weight decay is L2.
         lr: peak learning rate; None: 0.001 from scratch, 0.0002 from published weights.
         backbone_lr_scale: everything but the head learns at `lr` times this.
+        lr_scales: what learns at another rate: by a shell pattern of parameters' names, `lr` times
+            this. Of several that match, the last one holds.
         momentum: how much of the last step SGD repeats.
-        weight_decay: decoupled (AdamW) or L2 (SGD); biases and norms are left out.
-        schedule: the curve after warm-up, down to zero (cosine) or flat.
+        weight_decay: decoupled (AdamW) or L2 (Adam, SGD); biases and norms are left out.
+        eps: what Adam and AdamW add to the size of a gradient before they divide by it.
+        schedule: the curve after warm-up: down to zero (cosine), flat, `gamma` times less at each
+            of the `milestones` (steps), or after every epoch (exponential).
+        milestones: how many epochs lie before each step.
+        gamma: what the learning rate is multiplied by.
         warmup_epochs: linear, from zero.
         clip_norm: largest gradient norm; 0: no limit.
         label_smoothing: share of the target that the cross entropy gives to all classes alike.
     """
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float | None = None
     backbone_lr_scale: float = 1.0
+    lr_scales: dict[str, float] = field(default_factory=dict)
     momentum: float = 0.9
     weight_decay: float = 0.01
-    schedule: Literal["cosine", "constant"] = "cosine"
+    eps: float = 1e-8
+    schedule: Literal["cosine", "constant", "steps", "exponential"] = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
     warmup_epochs: float = 1.0
     clip_norm: float = 5.0
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self, above=0, lr=None)
+        _check(self, above=0, lr=None, eps=None, gamma=None)
         _check(self, least=0, backbone_lr_scale=None, weight_decay=None, warmup_epochs=None)
         _check(self, least=0, clip_norm=None, momentum=1, label_smoothing=1)
+        for pattern, scale in self.lr_scales.items():
+            if not 0 <= scale < math.inf:
+                raise ValueError(f"lr_scales of {pattern!r} must be at least 0, got {scale}.")
+        if (self.schedule == "steps") != bool(self.milestones):
+            raise ValueError(
+                f"schedule='steps' and milestones go together, got schedule={self.schedule!r} and "
+                f"milestones={self.milestones}."
+            )
+        if min(self.milestones, default=1) < 1:
+            raise ValueError(f"milestones are whole epochs, at least 1, got {self.milestones}.")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ stopped, bit for bit on a CPU.
 """
 
 import dataclasses
+import fnmatch
 import json
 import math
 import time
@@ -153,7 +154,12 @@ def _train(
             f"{config.model.name} has a loss of its own, which knows no "
             f"label_smoothing={config.optim.label_smoothing}. Leave it at 0."
         )
-    kept_still = freeze(model, config.model.freeze_until, config.model.freeze_batch_norm)
+    kept_still = freeze(
+        model,
+        config.model.freeze_until,
+        config.model.freeze_batch_norm,
+        config.model.train_only,
+    )
     peak_lr = config.optim.lr or (1e-3 if weights is None else 2e-4)
     optimizer = _optimizer(model, config, peak_lr)
     model.to(accelerator.device)
@@ -422,19 +428,23 @@ def _clip_spec(spec: Any, changes: ClipConfig) -> ClipSpec:
     return changed
 
 
-def freeze(model: nn.Module, until: str | None, batch_norm: bool) -> list[nn.Module]:
+def freeze(
+    model: nn.Module, until: str | None, batch_norm: bool, train_only: tuple[str, ...] = ()
+) -> list[nn.Module]:
     """Switch off gradients of everything up to and including a module, in order of definition.
 
     Args:
         model: is changed in place.
         until: the name of the last frozen module, as `model.named_modules()` gives it, or None.
         batch_norm: also keep every batch norm as it is.
+        train_only: also everything whose name matches none of these shell patterns; empty: nothing.
 
     Returns:
         The modules to hold in eval mode: a frozen batch norm must not update its statistics.
 
     Raises:
-        ValueError: no module has that name.
+        ValueError: no module has that name, no parameter matches a pattern, or nothing is left to
+            train.
     """
     if until is not None:
         names = [name for name, _ in model.named_modules() if name]
@@ -450,6 +460,15 @@ def freeze(model: nn.Module, until: str | None, batch_norm: bool) -> list[nn.Mod
             )
         for _, parameter in parameters[: max(inside) + 1]:
             parameter.requires_grad_(False)
+    if train_only:
+        matched = {pattern: _matching(model, pattern, "train only") for pattern in train_only}
+        kept = {name for names in matched.values() for name in names}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name in kept)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            f"Nothing is left to train with freeze_until={until!r} and train_only={train_only}."
+        )
     still = []
     for module in model.modules():
         own = list(module.parameters(recurse=False))
@@ -461,13 +480,30 @@ def freeze(model: nn.Module, until: str | None, batch_norm: bool) -> list[nn.Mod
     return still
 
 
+def _matching(model: nn.Module, pattern: str, what: str) -> list[str]:
+    """The names of parameters that a shell pattern matches, at least one."""
+    names = [name for name, _ in model.named_parameters()]
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise ValueError(
+            f"The model has no parameter {pattern!r} to {what}.{did_you_mean(pattern, names)}"
+        )
+    return found
+
+
 def _optimizer(model: nn.Module, config: TrainConfig, peak_lr: float) -> torch.optim.Optimizer:
-    """Four groups: head and backbone, with and without weight decay."""
+    """Head and backbone, or what `lr_scales` names; each with and without weight decay."""
     head = {id(parameter) for parameter in model.head.parameters()}  # type: ignore[union-attr]
+    scales = {
+        name: scale
+        for pattern, scale in config.optim.lr_scales.items()
+        for name in _matching(model, pattern, "give a learning rate of its own")
+    }
     groups: dict[tuple[float, float], list[Tensor]] = {}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             scale = 1.0 if id(parameter) in head else config.optim.backbone_lr_scale
+            scale = scales.get(name, scale)
             # Biases and norms have one dimension; decaying them only hurts.
             decay = config.optim.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((scale, decay), []).append(parameter)
@@ -477,7 +513,8 @@ def _optimizer(model: nn.Module, config: TrainConfig, peak_lr: float) -> torch.o
     ]
     if config.optim.name == "sgd":
         return torch.optim.SGD(settings, lr=peak_lr, momentum=config.optim.momentum, nesterov=True)
-    return torch.optim.AdamW(settings, lr=peak_lr)
+    adam = torch.optim.Adam if config.optim.name == "adam" else torch.optim.AdamW
+    return adam(settings, lr=peak_lr, eps=config.optim.eps)
 
 
 def _schedule(step: int, warmup_steps: int, total_steps: int, config: TrainConfig) -> float:
@@ -486,6 +523,11 @@ def _schedule(step: int, warmup_steps: int, total_steps: int, config: TrainConfi
         return (step + 1) / warmup_steps
     if config.optim.schedule == "constant":
         return 1.0
+    epoch = step // max(1, total_steps // config.epochs)  # epochs that are over
+    if config.optim.schedule == "exponential":
+        return config.optim.gamma**epoch
+    if config.optim.schedule == "steps":
+        return config.optim.gamma ** sum(epoch >= at for at in config.optim.milestones)
     done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * done))
 

@@ -58,6 +58,11 @@ def test_broken_json_is_refused():
         (lambda: OptimConfig(lr=0.0), "lr must be above 0, got 0"),
         (lambda: OptimConfig(label_smoothing=5), "label_smoothing must be at least 0 and below 1"),
         (lambda: OptimConfig(clip_norm=-1.0), "clip_norm must be at least 0, got -1"),
+        (lambda: OptimConfig(gamma=0.0), "gamma must be above 0, got 0"),
+        (lambda: OptimConfig(lr_scales={"a.*": -1.0}), r"lr_scales of 'a\.\*' .* 0, got -1"),
+        (lambda: OptimConfig(schedule="steps"), r"go together, got .* milestones=\(\)"),
+        (lambda: OptimConfig(milestones=(5,)), r"got schedule='cosine' and milestones=\(5,\)"),
+        (lambda: OptimConfig(schedule="steps", milestones=(0, 5)), r"at least 1, got \(0, 5\)"),
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):

@@ -17,7 +17,15 @@ from praxino.evaluate import evaluate
 from praxino.models import create_model, published_weights
 from praxino.predict import predict
 from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from praxino.train import Listener, _clip_spec, _for_training, _schedule, freeze, train
+from praxino.train import (
+    Listener,
+    _clip_spec,
+    _for_training,
+    _optimizer,
+    _schedule,
+    freeze,
+    train,
+)
 from praxino.video.augmentation import Augmentation
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights import checkpoint
@@ -161,6 +169,22 @@ def test_learning_rate_curve():
     assert [_schedule(step, 2, 6, flat) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
 
 
+def test_learning_rate_in_steps():
+    """Ten steps in each of five epochs."""
+    steps = OptimConfig(schedule="steps", milestones=(1, 3), gamma=0.5)
+    config = TrainConfig(optim=steps, epochs=5)
+    curve = [_schedule(step, 0, 50, config) for step in range(50)]
+    assert curve == [1.0] * 10 + [0.5] * 20 + [0.25] * 20
+    fading = TrainConfig(optim=OptimConfig(schedule="exponential", gamma=0.5), epochs=5)
+    assert [_schedule(step, 0, 50, fading) for step in (0, 9, 10, 20, 49)] == [
+        1,
+        1,
+        0.5,
+        0.25,
+        1 / 16,
+    ]
+
+
 def test_clip_spec_changes_keep_one_spacing_and_the_margin():
     spec = ClipSpec(16, stride_frames=2, size=112, resize_short=128)
     assert _clip_spec(spec, ClipConfig(frames_per_second=5.0)) == dataclasses.replace(
@@ -182,6 +206,35 @@ def test_freezing_saves_gradients_and_keeps_batch_norms_still():
     assert len(still) == 1 + 4 + 5  # the stem's, two blocks of layer1, two of layer2
     with pytest.raises(ValueError, match="no module 'layer9' to freeze until"):
         freeze(model, "layer9", batch_norm=False)
+
+
+def test_only_what_is_named_is_trained():
+    model = create_model("single_frame", num_classes=3, backbone="resnet18", frames=2)
+    still = freeze(model, None, batch_norm=False, train_only=("head.*", "*.layer4.1.*"))
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert len(learning) == 2 + 2 + 4  # the head; two convolutions and two norms of a block
+    assert all(name.startswith("head.") or ".layer4.1." in name for name in learning)
+    assert len(still) == 20 - 2
+    with pytest.raises(ValueError, match=r"no parameter 'haed\.\*' to train only"):
+        freeze(model, None, batch_norm=False, train_only=("haed.*",))
+    with pytest.raises(ValueError, match=r"Nothing is left to train .* train_only=\('\*\.layer1"):
+        freeze(model, None, batch_norm=False, train_only=("*.layer1.*",))
+
+
+def test_what_is_named_learns_at_its_own_rate():
+    model = create_model("single_frame", num_classes=3, backbone="resnet18", frames=2)
+    scales = {"*.layer4.*": 0.5, "*.layer4.1.*": 0.25}
+    optim = OptimConfig(name="adam", eps=1e-4, weight_decay=0.1, lr_scales=scales)
+    optimizer = _optimizer(model, TrainConfig(optim=optim), 0.02)
+    assert type(optimizer) is torch.optim.Adam
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {group["eps"] for group in optimizer.param_groups} == {1e-4}
+    layers = model.backbone.features
+    assert rates[id(model.head.weight)] == rates[id(layers.layer3[0].conv1.weight)] == 0.02
+    assert rates[id(layers.layer4[0].conv1.weight)] == 0.01
+    assert rates[id(layers.layer4[1].bn1.bias)] == 0.005
+    with pytest.raises(ValueError, match=r"no parameter 'neck\.\*' to give a learning rate of its"):
+        _optimizer(model, TrainConfig(optim=OptimConfig(lr_scales={"neck.*": 1.0})), 0.02)
 
 
 def test_frozen_batch_norms_do_not_move(config, tmp_path):
