@@ -50,7 +50,7 @@ def test_kinetics400_has_the_numbers_that_are_confirmed():
 
 def test_points_are_those_of_the_table(no_measuring):
     points = {point.model: point for point in kinetics400_points()}
-    assert points["x3d_m"].top1 == 76.2  # the best of three
+    assert points["x3d_m"].top1 == 76.4  # the best of three
     assert not points["x3d_m"].more_data
     assert points["r2plus1d_34_ig65m"].top1 == 80.0  # its other weights are for 8 frames
     assert points["r2plus1d_34_ig65m"].more_data
