@@ -7,6 +7,7 @@ from praxino.models.c2d import MODELS as C2D
 from praxino.models.c2d import PUBLISHED as C2D_PUBLISHED
 from praxino.models.c3d import MODELS as C3D
 from praxino.models.c3d import PUBLISHED as C3D_PUBLISHED
+from praxino.models.cnn_lstm import MODELS as CNN_LSTM
 from praxino.models.csn import MODELS as CSN
 from praxino.models.csn import PUBLISHED as CSN_PUBLISHED
 from praxino.models.densenet3d import MODELS as DENSENET3D
@@ -62,6 +63,7 @@ from praxino.models.slow import PUBLISHED as SLOW_PUBLISHED
 from praxino.models.slowfast import MODELS as SLOWFAST
 from praxino.models.slowfast import PUBLISHED as SLOWFAST_PUBLISHED
 from praxino.models.small_3d import MODELS as SMALL_3D
+from praxino.models.soft_attention import MODELS as SOFT_ATTENTION
 from praxino.models.swin3d import MODELS as SWIN3D
 from praxino.models.swin3d import PUBLISHED as SWIN3D_PUBLISHED
 from praxino.models.t3d import MODELS as T3D
@@ -100,6 +102,7 @@ _PAPERS = (
     BACCOUCHE,
     C2D,
     C3D,
+    CNN_LSTM,
     CSN,
     DENSENET3D,
     EARLY_FUSION,
@@ -130,6 +133,7 @@ _PAPERS = (
     SLOW,
     SLOWFAST,
     SMALL_3D,
+    SOFT_ATTENTION,
     SWIN3D,
     T3D,
     TANET,

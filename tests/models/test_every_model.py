@@ -21,14 +21,15 @@ HARA = {"frames": 3, "size": 33, "widen": 0.125}
 THIN = {"frames": 8, "size": 32, "width": 16}
 PROBED = {"frames": 4, "size": 32, "patch": 16, "width": 24, "depth": 2, "heads": 2}
 FLOW = {"backbone": "resnet18", "flows": 2}
+# A frozen network would have no gradients.
+RECURRENT = {"backbone": "shufflenet_v2_x0_5", "hidden": 8, "frames": 3, "size": 32}
 VIT = PROBED | {"hidden": 48}
 PROBED |= {"probe_depth": 1}
 # Three frames, so that each gate has done something; cells enough that attention is a choice.
 EGO = {"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 64}
 VLAD = {"frames": 3, "size": 32, "centres": 4, "alpha": 10.0}
 STACKS = {"stack": 2, "places": 2}
-# Three frames, so that each gate has done something; cells enough that attention is a choice.
-EGO = {"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 64}
+SEEING = {"frames": 2, "size": 32, "hidden": 8, "backbone": "resnet18"}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
@@ -46,6 +47,9 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "c2d_r50": (THIN, (2, 1, 1)),
     "c3d": ({}, (16, 112, 112)),
     "c3d_depth": ({"size": 32}, (16, 32, 32)),
+    "cnn_gru": (RECURRENT | {"frozen": False}, (1, 1, 1)),
+    "cnn_lstm": (RECURRENT | {"frozen": False}, (1, 1, 1)),
+    "cnn_rnn": (RECURRENT | {"frozen": False}, (1, 1, 1)),
     "csn_r101": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "densenet3d_121": ({"frames": 16, "size": 61, "growth": 8}, (15, 29, 29)),
     "densenet3d_169": ({"frames": 16, "size": 61, "growth": 8}, (15, 29, 29)),
@@ -97,8 +101,8 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "late_fusion_pool": (ON_2D, (1, 1, 1)),
     "late_fusion_pool_mobilenet_v2": (ON_2D, (1, 1, 1)),
     "late_fusion_pool_resnet18": (ON_2D, (1, 1, 1)),
-    "lrcn": ({"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 32}, (1, 1, 1)),
-    "lrcn_flow": ({"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 32}, (1, 1, 1)),
+    "lrcn": (RECURRENT, (1, 1, 1)),
+    "lrcn_flow": (RECURRENT, (1, 1, 1)),
     "ltc": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "ltc_flow": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "mc3_18": ({"frames": 4, "size": 32}, (1, 1, 1)),
@@ -171,6 +175,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "small_3d": ({"frames": 4, "size": 32}, (1, 1, 1)),
     "spatial_stream": ({"backbone": "resnet18", "size": 32}, (1, 1, 1)),
     "spatial_stream_cnn_m": ({"size": 41}, (1, 41, 41)),
+    "soft_attention": (SEEING | {"size": 64}, (1, 64, 64)),
     "swin3d_b": ({"frames": 4, "size": 40, "width": 32}, (1, 1, 1)),
     "swin3d_l": ({"frames": 4, "size": 40, "width": 48}, (1, 1, 1)),
     "swin3d_s": ({"frames": 4, "size": 40, "width": 24}, (1, 1, 1)),
