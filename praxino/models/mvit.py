@@ -228,207 +228,163 @@ def mvit_v2_l(num_classes: int = 400, **options: Unpack[Options]) -> Mvit:
     return model
 
 
-_TORCHVISION = "https://download.pytorch.org/models/"
-_PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
-_PYSLOWFAST = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/"
-_MMACTION2 = "https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/"
-_FIVE_CLIPS = "video level, 5 clips of {} frames, 1 crop of 224 from 256"
-_FIVE_CLIPS_224 = "video level, 5 clips of {} frames with stride {}, 1 crop of 224 from 224"
+# Where each toolkit keeps its files, and the licence of its weights.
+_FACEBOOK = "https://dl.fbaipublicfiles.com"
+_ZOOS = {
+    "torchvision": ("https://download.pytorch.org/models", "BSD-3-Clause"),
+    "pytorchvideo": (f"{_FACEBOOK}/pytorchvideo/model_zoo/kinetics", "Apache-2.0"),
+    "pyslowfast": (f"{_FACEBOOK}/pyslowfast/model_zoo", "Apache-2.0"),
+    "mmaction2": ("https://download.openmmlab.com/mmaction/v1.0/recognition/mvit", "Apache-2.0"),
+}
 
 
 def _weights(
-    url: str,
     layout: str,
+    file: str,
+    frames: int,
+    stride: int | None,
     top1: float,
     top5: float,
-    frames: str,
     *,
+    crops: str = "1 crop of 224 from 256",
+    clip: Mapping[str, Any] | None = None,
     trained_on: str = "Kinetics-400",
     num_classes: int = 400,
-    protocol: str = _FIVE_CLIPS,
     megabytes: float | None = None,
-    sha256_prefix: str | None = None,
-    clip: Mapping[str, Any] | None = None,
 ) -> Weights:
-    licence = "BSD-3-Clause" if layout == "torchvision" else "Apache-2.0"
+    """A row of a toolkit's zoo; `stride` None: frames are spread over the whole video."""
+    folder, licence = _ZOOS[layout]
+    hashed = re.search(r"-([0-9a-f]{8})\.pth$", file)
+    cut: dict[str, Any]
+    if stride is None:
+        views = f"1 clip of {frames} frames spread over the video"
+        cut = {"frames_per_second": None}
+    elif layout == "mmaction2":  # it counts the video's own frames
+        views = f"5 clips of {frames} frames with stride {stride}"
+        cut = {"frames_per_second": None, "stride_frames": stride}
+    else:
+        views = f"5 clips of {frames} frames"
+        cut = {} if layout == "torchvision" else evenly(frames, stride)
     return Weights(
-        url=url,
-        sha256_prefix=sha256_prefix,
+        url=f"{folder}/{file}",
+        sha256_prefix=hashed[1] if hashed else None,
         megabytes=megabytes,
         trained_on=trained_on,
         num_classes=num_classes,
         licence=f"{licence} ({layout})",
         accuracy={"top1": top1, "top5": top5},
-        protocol=protocol.format(frames),
+        protocol=f"video level, {views}, {crops}",
         layout=layout,
         options={"pool_eps": 1e-5} if layout == "pytorchvideo" else {},
-        clip=clip or {},
+        clip={**cut, **(clip or {})},
     )
 
 
+_OF_224: dict[str, Any] = {"crops": "1 crop of 224 from 224", "clip": {"resize_short": 224}}
+_SOMETHING: dict[str, Any] = {
+    "trained_on": "Kinetics-400, then Something-Something V2",
+    "num_classes": 174,
+}
+_SOMETHING_224 = _SOMETHING | _OF_224 | {"crops": "3 crops of 224"}
+_LARGE: dict[str, Any] = {
+    "trained_on": "ImageNet-21k, then Kinetics-400",
+    "crops": "3 crops of 312",
+}
+_GREY = {"mean": MEAN, "std": STD}  # MMAction2 normalises them all alike
+_PYSF_V2 = "mvitv2/pysf_video_models/MViTv2_"
+_SMALL = "mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb"
+_SMALL_SOMETHING = "mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb"
+
 WEIGHTS_V1_B = {
     "kinetics400": _weights(
-        _TORCHVISION + "mvit_v1_b-dbeb1030.pth",
-        "torchvision",
-        78.477,
-        93.582,
-        "16",
-        megabytes=139.764,
-        sha256_prefix="dbeb1030",
+        "torchvision", "mvit_v1_b-dbeb1030.pth", 16, 4, 78.477, 93.582, megabytes=139.764
     ),
-    "kinetics400_pytorchvideo": _weights(
-        _PYTORCHVIDEO + "MVIT_B_16x4.pyth", "pytorchvideo", 78.85, 93.85, "16", clip=evenly(16, 4)
-    ),
+    "kinetics400_pytorchvideo": _weights("pytorchvideo", "MVIT_B_16x4.pyth", 16, 4, 78.85, 93.85),
 }
 WEIGHTS_V1_B_32X3 = {
-    "kinetics400": _weights(
-        _PYTORCHVIDEO + "MVIT_B_32x3_f294077834.pyth",
-        "pytorchvideo",
-        80.30,
-        94.69,
-        "32",
-        clip=evenly(32, 3),
-    ),
+    "kinetics400": _weights("pytorchvideo", "MVIT_B_32x3_f294077834.pyth", 32, 3, 80.30, 94.69),
 }
 WEIGHTS_V1_B_24 = {
-    "kinetics400": _weights(
-        _PYSLOWFAST + "mvit/k400.pyth", "pyslowfast", 80.4, 94.8, "32", clip=evenly(32, 3)
-    ),
+    "kinetics400": _weights("pyslowfast", "mvit/k400.pyth", 32, 3, 80.4, 94.8),
     "kinetics600": _weights(
-        _PYSLOWFAST + "mvit/k600.pyth",
         "pyslowfast",
+        "mvit/k600.pyth",
+        32,
+        3,
         83.9,
         96.5,
-        "32",
-        clip=evenly(32, 3),
         trained_on="Kinetics-600",
         num_classes=600,
     ),
 }
-
-
-def _counted(stride: int) -> dict[str, Any]:
-    """MMAction2 counts the video's own frames."""
-    return {"frames_per_second": None, "stride_frames": stride}
-
-
-_SSV2 = "Kinetics-400, then Something-Something V2"
-_UNIFORM = "video level, 1 clip of {} frames spread over the video, 3 crops of 224"
-_SPREAD = {"frames_per_second": None, "resize_short": 224}
 WEIGHTS_V2_S = {
     "kinetics400": _weights(
-        _TORCHVISION + "mvit_v2_s-ae3be167.pth",
-        "torchvision",
-        80.757,
-        94.665,
-        "16",
-        megabytes=131.884,
-        sha256_prefix="ae3be167",
+        "torchvision", "mvit_v2_s-ae3be167.pth", 16, 4, 80.757, 94.665, megabytes=131.884
     ),
     "kinetics400_pyslowfast": _weights(
-        _PYSLOWFAST + "mvitv2/pysf_video_models/MViTv2_S_16x4_k400_f302660347.pyth",
-        "pyslowfast",
-        81.0,
-        94.6,
-        "16",
-        clip=evenly(16, 4),
+        "pyslowfast", f"{_PYSF_V2}S_16x4_k400_f302660347.pyth", 16, 4, 81.0, 94.6
     ),
     "kinetics400_mmaction2": _weights(
-        _MMACTION2 + "mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/"
-        "mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth",
-        "mmaction2",
-        80.6,
-        94.7,
-        "16",
-        sha256_prefix="23284ff3",
-        protocol=_FIVE_CLIPS_224.format("{}", 4),
-        clip=_counted(4) | {"resize_short": 224},
+        "mmaction2", f"{_SMALL}/{_SMALL}_20230201-23284ff3.pth", 16, 4, 80.6, 94.7, **_OF_224
     ),
     "something_v2": _weights(
-        _MMACTION2 + "mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb/"
-        "mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb_20230201-4065c1b9.pth",
         "mmaction2",
+        f"{_SMALL_SOMETHING}/{_SMALL_SOMETHING}_20230201-4065c1b9.pth",
+        16,
+        None,
         68.2,
         91.3,
-        "16",
-        sha256_prefix="4065c1b9",
-        protocol=_UNIFORM,
-        clip=_SPREAD,
-        trained_on=_SSV2,
-        num_classes=174,
+        **_SOMETHING_224,
     ),
 }
 WEIGHTS_V2_B = {
     "kinetics400": _weights(
-        _PYSLOWFAST + "mvitv2/pysf_video_models/MViTv2_B_32x3_k400_f304025456.pyth",
-        "pyslowfast",
-        82.9,
-        95.7,
-        "32",
-        clip=evenly(32, 3),
+        "pyslowfast", f"{_PYSF_V2}B_32x3_k400_f304025456.pyth", 32, 3, 82.9, 95.7
     ),
     "kinetics400_mmaction2": _weights(
-        _MMACTION2 + "converted/mvit-base-p244_32x3x1_kinetics400-rgb_20221021-f392cd2d.pth",
         "mmaction2",
+        "converted/mvit-base-p244_32x3x1_kinetics400-rgb_20221021-f392cd2d.pth",
+        32,
+        3,
         82.6,
         95.8,
-        "32",
-        sha256_prefix="f392cd2d",
-        protocol=_FIVE_CLIPS_224.format("{}", 3),
-        clip=_counted(3) | {"resize_short": 224},
+        **_OF_224,
     ),
     "something_v2": _weights(
-        _MMACTION2 + "converted/mvit-base-p244_u32_sthv2-rgb_20221021-d5de5da6.pth",
         "mmaction2",
+        "converted/mvit-base-p244_u32_sthv2-rgb_20221021-d5de5da6.pth",
+        32,
+        None,
         70.8,
         92.7,
-        "32",
-        sha256_prefix="d5de5da6",
-        protocol=_UNIFORM,
-        clip=_SPREAD,
-        trained_on=_SSV2,
-        num_classes=174,
+        **_SOMETHING_224,
     ),
 }
-_LARGE = "video level, 5 clips of {} frames, 3 crops of 312"
-_GREY = {"mean": MEAN, "std": STD}  # MMAction2 normalises them all alike
 WEIGHTS_V2_L = {
     "kinetics400": _weights(
-        _PYSLOWFAST + "mvitv2/pysf_video_models/MViTv2_L_40x3_k400_f306903192.pyth",
-        "pyslowfast",
-        86.1,
-        97.0,
-        "40",
-        trained_on="ImageNet-21k, then Kinetics-400",
-        protocol=_LARGE,
-        clip=evenly(40, 3),
+        "pyslowfast", f"{_PYSF_V2}L_40x3_k400_f306903192.pyth", 40, 3, 86.1, 97.0, **_LARGE
     ),
     "kinetics400_mmaction2": _weights(
-        _MMACTION2 + "converted/mvit-large-p244_40x3x1_kinetics400-rgb_20221021-11fe1f97.pth",
         "mmaction2",
+        "converted/mvit-large-p244_40x3x1_kinetics400-rgb_20221021-11fe1f97.pth",
+        40,
+        3,
         85.4,
         96.2,
-        "40",
-        sha256_prefix="11fe1f97",
-        trained_on="ImageNet-21k, then Kinetics-400",
-        protocol="video level, 5 clips of {} frames with stride 3, 3 crops of 312",
-        clip=_counted(3) | _GREY,
+        clip=_GREY,
+        **_LARGE,
     ),
     "something_v2": _weights(
-        _MMACTION2 + "converted/mvit-large-p244_u40_sthv2-rgb_20221021-61696e07.pth",
         "mmaction2",
+        "converted/mvit-large-p244_u40_sthv2-rgb_20221021-61696e07.pth",
+        40,
+        None,
         73.2,
         94.0,
-        "40",
-        sha256_prefix="61696e07",
         # Its page says 312, which the network is built for, and so do the authors' own settings.
-        protocol=(
-            "video level, 1 clip of {} frames spread over the video, 3 crops of 312, as its page "
-            "says; its configuration crops 224"
-        ),
-        clip={"frames_per_second": None, **_GREY},
-        trained_on=_SSV2,
-        num_classes=174,
+        crops="3 crops of 312, as its page says; its configuration crops 224",
+        clip=_GREY,
+        **_SOMETHING,
     ),
 }
 
