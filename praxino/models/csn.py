@@ -241,17 +241,11 @@ def csn_r101(num_classes: int = 400, *, frames: int = 32, size: int = 256) -> Cs
 
 
 def _mmaction2(
-    path: str,
-    sha256_prefix: str,
-    trained_on: str,
-    top1: float,
-    top5: float,
-    *,
-    imagenet_colours: bool = False,
+    trained_on: str, top1: float, top5: float, path: str, *, imagenet_colours: bool = False
 ) -> Weights:
     return Weights(
-        url=f"https://download.openmmlab.com/mmaction/{path}-{sha256_prefix}.pth",
-        sha256_prefix=sha256_prefix,
+        url=f"https://download.openmmlab.com/mmaction/{path}.pth",
+        sha256_prefix=path.rsplit("-", 1)[1],
         trained_on=trained_on,
         num_classes=400,
         licence="Apache-2.0 (mmaction2)",
@@ -266,61 +260,49 @@ def _mmaction2(
 
 _IR_50 = "ircsn_ig65m-pretrained-r50-bnfrozen_8xb12-32x2x1-58e_kinetics400-rgb"
 _IR_152 = "ircsn_ig65m-pretrained-r152_8xb12-32x2x1-58e_kinetics400-rgb"
+_V1, _VMZ = "v1.0/recognition/csn", "recognition/csn/vmz/vmz"
+_SPORTS, _IG = "Sports-1M, then Kinetics-400", "IG-65M, then Kinetics-400"
+
 WEIGHTS_IR_50 = {
     "kinetics400_ig65m": _mmaction2(
-        f"v1.0/recognition/csn/{_IR_50}/{_IR_50}_20220811",
-        "44395bae",
-        "IG-65M, then Kinetics-400",
-        79.44,
-        94.26,
-        imagenet_colours=True,
+        _IG, 79.44, 94.26, f"{_V1}/{_IR_50}/{_IR_50}_20220811-44395bae", imagenet_colours=True
     )
 }
 WEIGHTS_IR_152 = {
     "kinetics400": _mmaction2(
-        "recognition/csn/vmz/vmz_ircsn_from_scratch_r152_32x2x1_180e_kinetics400_rgb_20210617",
-        "5c933ae1",
         "Kinetics-400",
         76.53,
         92.28,
+        f"{_VMZ}_ircsn_from_scratch_r152_32x2x1_180e_kinetics400_rgb_20210617-5c933ae1",
     ),
     "kinetics400_sports1m": _mmaction2(
-        "recognition/csn/vmz/vmz_ircsn_sports1m_pretrained_r152_32x2x1_58e_kinetics400_rgb_20210617",
-        "b9b10241",
-        "Sports-1M, then Kinetics-400",
+        _SPORTS,
         78.57,
         93.44,
+        f"{_VMZ}_ircsn_sports1m_pretrained_r152_32x2x1_58e_kinetics400_rgb_20210617-b9b10241",
     ),
     "kinetics400_ig65m": _mmaction2(
-        f"v1.0/recognition/csn/{_IR_152}/{_IR_152}_20220811",
-        "c7a3cc5b",
-        "IG-65M, then Kinetics-400",
-        82.87,
-        95.90,
-        imagenet_colours=True,
+        _IG, 82.87, 95.90, f"{_V1}/{_IR_152}/{_IR_152}_20220811-c7a3cc5b", imagenet_colours=True
     ),
 }
 WEIGHTS_IP_152 = {
     "kinetics400": _mmaction2(
-        "recognition/csn/vmz/vmz_ipcsn_from_scratch_r152_32x2x1_180e_kinetics400_rgb_20210617",
-        "d565828d",
         "Kinetics-400",
         77.80,
         93.10,
+        f"{_VMZ}_ipcsn_from_scratch_r152_32x2x1_180e_kinetics400_rgb_20210617-d565828d",
     ),
     "kinetics400_sports1m": _mmaction2(
-        "recognition/csn/vmz/vmz_ipcsn_sports1m_pretrained_r152_32x2x1_58e_kinetics400_rgb_20210617",
-        "3367437a",
-        "Sports-1M, then Kinetics-400",
+        _SPORTS,
         79.07,
         93.82,
+        f"{_VMZ}_ipcsn_sports1m_pretrained_r152_32x2x1_58e_kinetics400_rgb_20210617-3367437a",
     ),
     "kinetics400_ig65m": _mmaction2(
-        "recognition/csn/vmz/vmz_ipcsn_ig65m_pretrained_r152_32x2x1_58e_kinetics400_rgb_20210617",
-        "c3be9793",
-        "IG-65M, then Kinetics-400",
+        _IG,
         82.68,
         95.69,
+        f"{_VMZ}_ipcsn_ig65m_pretrained_r152_32x2x1_58e_kinetics400_rgb_20210617-c3be9793",
         imagenet_colours=True,
     ),
 }
