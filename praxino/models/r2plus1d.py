@@ -381,41 +381,24 @@ WEIGHTS_18 = {
 }
 
 
-_OPENMMLAB = "https://download.openmmlab.com/mmaction/v1.0/recognition/r2plus1d"
-WEIGHTS_34 = {
-    "kinetics400": Weights(
-        url=(
-            f"{_OPENMMLAB}/r2plus1d_r34_8xb8-8x8x1-180e_kinetics400-rgb/"
-            "r2plus1d_r34_8xb8-8x8x1-180e_kinetics400-rgb_20220812-47cfe041.pth"
-        ),
-        sha256_prefix="47cfe041",
+def _mmaction2(end: str, frames: int, stride: int, top1: float, top5: float) -> Weights:
+    config = f"r2plus1d_r34_8xb8-{frames}x{stride}x1-180e_kinetics400-rgb"
+    folder = "https://download.openmmlab.com/mmaction/v1.0/recognition/r2plus1d"
+    return Weights(
+        url=f"{folder}/{config}/{config}_{end}.pth",
+        sha256_prefix=end.split("-")[1],
         trained_on="Kinetics-400",
         num_classes=400,
         licence="Apache-2.0 (mmaction2)",
-        accuracy={"top1": 69.76, "top5": 88.41},
-        protocol="video level, 10 clips of 8 frames, stride 8, 3 crops of 256",
+        accuracy={"top1": top1, "top5": top5},
+        protocol=f"video level, 10 clips of {frames} frames, stride {stride}, 3 crops of 256",
         layout="mmaction2",
         clip={"size": 256, "resize_short": 256},
     )
-}
 
-WEIGHTS_34_32X2 = {
-    "kinetics400": Weights(
-        url=(
-            f"{_OPENMMLAB}/r2plus1d_r34_8xb8-32x2x1-180e_kinetics400-rgb/"
-            "r2plus1d_r34_8xb8-32x2x1-180e_kinetics400-rgb_20220812-4270588c.pth"
-        ),
-        sha256_prefix="4270588c",
-        trained_on="Kinetics-400",
-        num_classes=400,
-        licence="Apache-2.0 (mmaction2)",
-        accuracy={"top1": 75.46, "top5": 92.28},
-        protocol="video level, 10 clips of 32 frames, stride 2, 3 crops of 256",
-        layout="mmaction2",
-        clip={"size": 256, "resize_short": 256},
-    )
-}
 
+WEIGHTS_34 = {"kinetics400": _mmaction2("20220812-47cfe041", 8, 8, 69.76, 88.41)}
+WEIGHTS_34_32X2 = {"kinetics400": _mmaction2("20220812-4270588c", 32, 2, 75.46, 92.28)}
 WEIGHTS_R50 = {
     "kinetics400": Weights(
         url=(
