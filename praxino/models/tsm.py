@@ -412,26 +412,33 @@ LAYOUTS = {
 
 _HAN_LAB = "https://hanlab18.mit.edu/projects/tsm/models/"
 _OPENMMLAB = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsm/"
+
+# By their names in the files of the authors and of MMAction2: trained on, and K.
+_DATA = {
+    "kinetics": ("Kinetics-400", 400),
+    "something": ("Something-Something V1", 174),
+    "somethingv2": ("Something-Something V2", 174),
+    "kinetics400": ("Kinetics-400", 400),
+    "sthv2": ("Something-Something V2", 174),
+}
 _256 = {"size": 256, "resize_short": 256}
-_DENSE = "video level, 10 clips of 8 frames, every 8th, 3 crops of 256"
-_SPREAD = "video level, {} frames over the whole span, 1 crop of 224"
-_SOMETHING = "video level, 2 clips of {} frames over the whole span, 3 crops of 256"
 
 
-def _of_the_authors(
-    file: str,
-    top1: float,
-    protocol: str,
-    trained_on: str = "Kinetics-400",
-    num_classes: int = 400,
-) -> Weights:
+def _of_the_authors(data: str, network: str, end: str, top1: float) -> Weights:
+    """A row of the authors' zoo; `end` says how many segments, epochs, and whether it is dense."""
+    trained_on, num_classes = _DATA[data]
+    frames = 16 if end.startswith("16") else 8
     clip: dict[str, Any] = {}
-    if protocol.endswith("256"):
+    if "dense" in end:
+        protocol = "video level, 10 clips of 8 frames, every 8th, 3 crops of 256"
+        clip |= {"stride_frames": 8, **_256}
+    elif data == "kinetics":
+        protocol = f"video level, {frames} frames over the whole span, 1 crop of 224"
+    else:
+        protocol = f"video level, 2 clips of {frames} frames over the whole span, 3 crops of 256"
         clip |= _256
-    if protocol == _DENSE:
-        clip |= {"stride_frames": 8}
     return Weights(
-        url=f"{_HAN_LAB}{file}.pth",
+        url=f"{_HAN_LAB}TSM_{data}_RGB_{network}_shift8_blockres_avg_segment{end}.pth",
         sha256_prefix=None,
         trained_on=trained_on,
         num_classes=num_classes,
@@ -439,24 +446,25 @@ def _of_the_authors(
         accuracy={"top1": top1},
         protocol=protocol,
         layout="mit_han_lab",
-        options={"frames": 16} if "segment16" in file else {},
+        options={"frames": 16} if frames == 16 else {},
         clip=clip,
     )
 
 
 def _of_mmaction2(
-    config: str,
+    network: str,
+    data: str,
     end: str,
     top1: float,
     top5: float,
-    trained_on: str,
-    num_classes: int = 400,
     *,
+    frames: int = 8,
     pairwise: str | None = None,
 ) -> Weights:
-    frames = 16 if "1x1x16" in config else 8
-    clips = "2 clips" if "sthv2" in config else "1 clip"  # Something-Something is sampled twice
+    trained_on, num_classes = _DATA[data]
+    clips = "2 clips" if data == "sthv2" else "1 clip"  # Something-Something is sampled twice
     options: dict[str, Any] = {} if frames == 8 else {"frames": frames}
+    config = f"tsm_imagenet-pretrained-{network}_8xb16-1x1x{frames}-50e_{data}-rgb"
     return Weights(
         url=f"{_OPENMMLAB}{config}/{config}_{end}.pth",
         sha256_prefix=end.split("-")[1],
@@ -473,61 +481,27 @@ def _of_mmaction2(
     )
 
 
-_AUTHORS_R50 = "RGB_resnet50_shift8_blockres_avg_segment"
 WEIGHTS_R50 = {
-    "kinetics400": _of_the_authors(f"TSM_kinetics_{_AUTHORS_R50}8_e50", 71.2, _SPREAD.format(8)),
-    "kinetics400_16_frames": _of_the_authors(
-        f"TSM_kinetics_{_AUTHORS_R50}16_e50", 72.6, _SPREAD.format(16)
-    ),
-    "kinetics400_dense": _of_the_authors(f"TSM_kinetics_{_AUTHORS_R50}8_e100_dense", 74.1, _DENSE),
-    "kinetics400_mmaction2": _of_mmaction2(
-        "tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb",
-        "20220831-64d69186",
-        72.95,
-        90.45,
-        "Kinetics-400",
-    ),
+    "kinetics400": _of_the_authors("kinetics", "resnet50", "8_e50", 71.2),
+    "kinetics400_16_frames": _of_the_authors("kinetics", "resnet50", "16_e50", 72.6),
+    "kinetics400_dense": _of_the_authors("kinetics", "resnet50", "8_e100_dense", 74.1),
+    "kinetics400_mmaction2": _of_mmaction2("r50", "kinetics400", "20220831-64d69186", 72.95, 90.45),
     "kinetics400_mmaction2_16_frames": _of_mmaction2(
-        "tsm_imagenet-pretrained-r50_8xb16-1x1x16-50e_kinetics400-rgb",
-        "20220831-042b1748",
-        74.64,
-        91.42,
-        "Kinetics-400",
+        "r50", "kinetics400", "20220831-042b1748", 74.64, 91.42, frames=16
     ),
-    "something_v1": _of_the_authors(
-        f"TSM_something_{_AUTHORS_R50}8_e45",
-        47.2,
-        _SOMETHING.format(8),
-        "Something-Something V1",
-        174,
-    ),
-    "something_v2": _of_the_authors(
-        f"TSM_somethingv2_{_AUTHORS_R50}8_e45",
-        61.2,
-        _SOMETHING.format(8),
-        "Something-Something V2",
-        174,
-    ),
-    "something_v2_16_frames": _of_the_authors(
-        f"TSM_somethingv2_{_AUTHORS_R50}16_e45",
-        63.1,
-        _SOMETHING.format(16),
-        "Something-Something V2",
-        174,
-    ),
+    "something_v1": _of_the_authors("something", "resnet50", "8_e45", 47.2),
+    "something_v2": _of_the_authors("somethingv2", "resnet50", "8_e45", 61.2),
+    "something_v2_16_frames": _of_the_authors("somethingv2", "resnet50", "16_e45", 63.1),
 }
 WEIGHTS_NL_R50 = {
-    "kinetics400_dense": _of_the_authors(
-        f"TSM_kinetics_{_AUTHORS_R50}8_e100_dense_nl", 75.6, _DENSE
-    ),
+    "kinetics400_dense": _of_the_authors("kinetics", "resnet50", "8_e100_dense_nl", 75.6),
     **{
         f"kinetics400_mmaction2_{pairwise}": _of_mmaction2(
-            f"tsm_imagenet-pretrained-r50-nl-{pairwise.replace('_', '-')}"
-            "_8xb16-1x1x8-50e_kinetics400-rgb",
+            f"r50-nl-{pairwise.replace('_', '-')}",
+            "kinetics400",
             end,
             top1,
             top5,
-            "Kinetics-400",
             pairwise=pairwise,
         )
         for pairwise, end, top1, top5 in (
@@ -538,33 +512,12 @@ WEIGHTS_NL_R50 = {
     },
 }
 WEIGHTS_R101 = {
-    "something_v1": _of_the_authors(
-        "TSM_something_RGB_resnet101_shift8_blockres_avg_segment8_e45",
-        48.7,
-        _SOMETHING.format(8),
-        "Something-Something V1",
-        174,
-    ),
-    "something_v2": _of_the_authors(
-        "TSM_somethingv2_RGB_resnet101_shift8_blockres_avg_segment8_e45",
-        63.3,
-        _SOMETHING.format(8),
-        "Something-Something V2",
-        174,
-    ),
-    "something_v2_mmaction2": _of_mmaction2(
-        "tsm_imagenet-pretrained-r101_8xb16-1x1x8-50e_sthv2-rgb",
-        "20221122-cb2cc64e",
-        60.49,
-        85.99,
-        "Something-Something V2",
-        174,
-    ),
+    "something_v1": _of_the_authors("something", "resnet101", "8_e45", 48.7),
+    "something_v2": _of_the_authors("somethingv2", "resnet101", "8_e45", 63.3),
+    "something_v2_mmaction2": _of_mmaction2("r101", "sthv2", "20221122-cb2cc64e", 60.49, 85.99),
 }
 WEIGHTS_MOBILENET_V2 = {
-    "kinetics400_dense": _of_the_authors(
-        "TSM_kinetics_RGB_mobilenetv2_shift8_blockres_avg_segment8_e100_dense", 69.5, _DENSE
-    ),
+    "kinetics400_dense": _of_the_authors("kinetics", "mobilenetv2", "8_e100_dense", 69.5),
     # Gestures, from the authors' demonstration.
     "jester_online": Weights(
         url=f"{_HAN_LAB}mobilenetv2_jester_online.pth.tar",
