@@ -15,8 +15,11 @@ from praxino.models import MODELS
 from tests.models.test_every_model import clips, random_model
 
 KINDS = {name: typing.get_type_hints(row.build)["return"] for name, row in MODELS.items()}
+# Soft attention makes its first state of all frames; its own test begins a stream with that.
 STREAMING = [
-    name for name, kind in KINDS.items() if hasattr(kind, "step") and hasattr(kind, "forward_steps")
+    name
+    for name, kind in KINDS.items()
+    if hasattr(kind, "step") and hasattr(kind, "forward_steps") and name != "soft_attention"
 ]
 
 
@@ -37,6 +40,7 @@ def test_a_stream_equals_the_clip(name: str) -> None:
             logits, state = model.step(piece, state)
             stream.append(logits)
         steps = model.forward_steps(clip)  # (B, T', 3)
+    assert (steps[:, -1] - steps[:, 0]).abs().max() > 1e-4, "nothing happens here"
     torch.testing.assert_close(torch.stack(stream, dim=1), steps, rtol=1e-4, atol=1e-5)
 
 
