@@ -98,7 +98,7 @@ def test_a_bias_before_the_norm_is_there_for_weights_that_have_one(out_bias: boo
     """PySlowFast's have; in training the norm takes it away again, so MMAction2 does without."""
     block = woken(NonLocal(4, pool=None, out_bias=out_bias))
     assert ("out.bias" in block.state_dict()) == out_bias
-    if out_bias:
+    if block.out.bias is not None:
         maps = noise(2, 4, 3, 2, 2)
         trained, evaluated = block.train()(maps), block.eval()(maps)
         nn.init.constant_(block.out.bias, 3.0)
