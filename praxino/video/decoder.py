@@ -19,6 +19,8 @@ from typing import Any
 
 import av
 import av.logging
+import numpy as np
+from numpy.typing import NDArray
 
 from praxino.errors import VideoError
 from praxino.video.convert import MAX_PIXELS, check_size, no_memory
@@ -44,6 +46,9 @@ _H264_IDR = 5
 
 # MPEG-4 says "as before" in packets of 1 to 7 bytes; encoders also use them to fill slots.
 _NOTHING_NEW_BYTES = 8
+
+# Of files of numbers, where time means nothing; Matroska counts thousandths, so 40 for each frame.
+GREY_FRAMES_PER_SECOND = 25
 
 # A pipe has no writer to wait for; on Windows, a file is read byte by byte.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -328,6 +333,11 @@ class Decoder:
         return tuple(context.codec.canonical_name for context in contexts if context is not None)
 
     @property
+    def tags(self) -> dict[str, str]:
+        """What the container says of itself; by whoever wrote it."""
+        return dict(self._container.metadata)
+
+    @property
     def tick(self) -> Fraction:
         """Seconds per unit of the stream's time stamps."""
         return self.stream.time_base or Fraction(1, av.time_base)
@@ -482,6 +492,66 @@ class Decoder:
         """Give back memory, threads and the file."""
         self.closed = True
         self._open_things.close()
+
+
+class GreyReader:
+    """Reads the grey pictures that `GreyWriter` wrote, by number, exactly as they were written.
+
+    Args:
+        source: of the file.
+
+    Raises:
+        VideoError: as `Decoder`; `damaged` if it holds no grey pictures.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._decoder = Decoder(source, threads=1)
+        context = self._decoder.stream.codec_context
+        if self._decoder.codec != "ffv1" or context.pix_fmt != "gray":
+            self.close()
+            raise VideoError(
+                source.name,
+                f"holds {self._decoder.codec} in {context.pix_fmt}, not grey pictures in FFV1. "
+                "Write it anew with praxino.",
+                code="damaged",
+            )
+        self.tags = self._decoder.tags
+        self.size = (context.height, context.width)
+        self._coming: Generator[av.VideoFrame, None, None] | None = None
+        self._next = -1  # number of the picture that comes next
+
+    def picture(self, number: int) -> NDArray[np.uint8]:
+        """The picture `(H, W)` of this number, from 0; successive ones come without a seek.
+
+        Raises:
+            VideoError: `damaged` if it is not there, or not as it was written.
+        """
+        if self._coming is None or number != self._next:
+            self._decoder.seek(round(number / GREY_FRAMES_PER_SECOND / self._decoder.tick))
+            self._coming = self._decoder.frames()
+        self._next = number + 1
+        frame = next(self._coming, None)
+        seconds = None if frame is None or frame.pts is None else frame.pts * self._decoder.tick
+        right = seconds is not None and round(seconds * GREY_FRAMES_PER_SECOND) == number
+        if frame is None or not right:
+            raise VideoError(
+                self._decoder.source.name,
+                f"is damaged: picture {number} is not there or not whole. Write it anew.",
+                code="damaged",
+            )
+        if (frame.height, frame.width) != self.size or frame.format.name != "gray":
+            raise VideoError(
+                self._decoder.source.name,
+                f"is damaged: picture {number} is {frame.width} x {frame.height} in "
+                f"{frame.format.name}, the file {self.size[1]} x {self.size[0]}. Write it anew.",
+                code="damaged",
+            )
+        picture: NDArray[np.uint8] = frame.to_ndarray()  # type: ignore[assignment]
+        return picture
+
+    def close(self) -> None:
+        """Give back the file."""
+        self._decoder.close()
 
 
 def _in_words(stream: av.stream.Stream) -> str:
