@@ -29,7 +29,6 @@ from praxino.models.clip_shape import check_clip
 from praxino.models.recurrent_cells import ConvLSTMCell, LstmState
 from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
-from praxino.video.flow import BOUND
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
 
@@ -41,8 +40,9 @@ MapBackbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet15
 IMAGENET_CLASSES = 1000
 WIDTH = 512  # channels of the last map of ResNet-18 and ResNet-34
 CELL_PIXELS = 32  # of a frame, to a side of a cell of that map
+BOUND = 20.0  # pixels: flow of a clip is 0 to 1 for what lies within, before it is normalised
 # The authors normalise pictures of flow, which are grey, by the means over the three colours.
-FLOW_MEAN, FLOW_STD = (sum(IMAGENET_MEAN) / 3,) * 2, (sum(IMAGENET_STD) / 3,) * 2
+GREY_MEAN, GREY_STD = (sum(IMAGENET_MEAN) / 3,) * 2, (sum(IMAGENET_STD) / 3,) * 2
 
 
 class EgoRnn(nn.Module):
@@ -212,8 +212,8 @@ class EgoRnnMotion(EgoRnn):
             spec.frames,
             size=spec.size,
             resize_short=spec.resize_short,
-            mean=IMAGENET_MEAN + FLOW_MEAN,
-            std=IMAGENET_STD + FLOW_STD,
+            mean=IMAGENET_MEAN + GREY_MEAN,
+            std=IMAGENET_STD + GREY_STD,
             inputs=("rgb", "warped_flow"),
         )
 
@@ -227,18 +227,22 @@ class EgoRnnMotion(EgoRnn):
         moves = (pixels.norm(dim=1) > self.threshold).to(clip.dtype)  # (B, T, H, W)
         return functional.adaptive_avg_pool2d(moves, self.cells)
 
-    def loss(self, clip: Tensor, labels: Tensor) -> Tensor:
-        """The cross entropy of the actions plus `task_weight` times the motion task's loss.
+    def loss(self, clip: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What training lowers.
 
         Args:
             clip: `(B, 5, T, H, W)`; H and W are those of `self.clip_spec`.
             labels: `(B,)` class indices.
+
+        Returns:
+            The cross entropy of the actions plus `task_weight` times the motion task's loss, and
+            the `(B, K)` logits.
         """
         maps, plain = self.frame_maps(self._frames_of(clip))
         logits = self._classify(self._remember(maps, plain, batch=len(clip))[:, :, -1])
-        return functional.cross_entropy(logits, labels) + self.task_weight * self.motion_loss(
-            self.motion(self.squeeze(plain.relu()).flatten(1)), self.moving(clip)
-        )
+        answers = self.motion(self.squeeze(plain.relu()).flatten(1))
+        loss = functional.cross_entropy(logits, labels)
+        return loss + self.task_weight * self.motion_loss(answers, self.moving(clip)), logits
 
     def motion_loss(self, answers: Tensor, moving: Tensor) -> Tensor:
         """The mean over all cells of all frames.
@@ -278,8 +282,8 @@ class EgoRnnFlow(nn.Module):
             stride_frames=1,
             size=size,
             resize_short=round(size * 8 / 7),
-            mean=FLOW_MEAN,
-            std=FLOW_STD,
+            mean=GREY_MEAN,
+            std=GREY_STD,
             inputs=("warped_flow",),
         )
 
@@ -335,8 +339,8 @@ class EgoRnnJoint(nn.Module):
             spec.frames,
             size=spec.size,
             resize_short=spec.resize_short,
-            mean=IMAGENET_MEAN + FLOW_MEAN,
-            std=IMAGENET_STD + FLOW_STD,
+            mean=IMAGENET_MEAN + GREY_MEAN,
+            std=IMAGENET_STD + GREY_STD,
             inputs=("rgb", "warped_flow"),
         )
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from praxino.models import create_model
+from praxino.models.ego_rnn import BOUND as model_bound
 from praxino.models.ego_rnn import (
-    FLOW_MEAN,
-    FLOW_STD,
+    GREY_MEAN,
+    GREY_STD,
     EgoRnn,
     EgoRnnMotion,
     from_ego_rnn,
@@ -148,8 +149,8 @@ def test_joins_the_streams_weights() -> None:
 def flow_clip(pixels: Tensor) -> Tensor:
     """A clip without colours whose flow has these lengths, to the left; `(B, 5, T, H, W)`."""
     share = (-pixels / BOUND + 1) / 2
-    u = (share - FLOW_MEAN[0]) / FLOW_STD[0]
-    v = torch.full_like(u, (0.5 - FLOW_MEAN[1]) / FLOW_STD[1])
+    u = (share - GREY_MEAN[0]) / GREY_STD[0]
+    v = torch.full_like(u, (0.5 - GREY_MEAN[1]) / GREY_STD[1])
     return torch.stack([*[torch.zeros_like(u)] * 3, u, v], dim=1)
 
 
@@ -160,6 +161,7 @@ def test_a_cell_moves_by_the_share_of_its_pixels_that_do() -> None:
     pixels[:, 1, :32, :8] = 1.6  # a quarter of the first cell
     pixels[:, 2, 32:, 32:] = 19.0
     moving = model.moving(flow_clip(pixels))
+    assert model_bound == BOUND
     assert moving.tolist() == [
         [[[0.0, 0.0], [0.0, 0.0]], [[0.25, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]
     ]
@@ -185,10 +187,11 @@ def test_the_loss_of_how_much_moves(distance: str, expected: float) -> None:
 def test_the_loss_adds_the_task(task: str) -> None:
     clip, labels = clip_of(5), torch.tensor([0, 2])
     model = small("ego_rnn_motion", task=task, task_weight=0.0)
-    plain = model.loss(clip, labels)
-    torch.testing.assert_close(plain, functional.cross_entropy(model(clip), labels))
+    plain, logits = model.loss(clip, labels)
+    torch.testing.assert_close(logits, model(clip))
+    torch.testing.assert_close(plain, functional.cross_entropy(logits, labels))
     model.task_weight = 2.0
-    loss = model.loss(clip, labels)
+    loss, _ = model.loss(clip, labels)
     assert loss.item() > plain.item()
     loss.backward()
     for layer in (model.motion, model.squeeze, model.backbone.features.layer4[-1].conv2):
@@ -209,7 +212,7 @@ def test_learns_what_moves() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(12):
         optimizer.zero_grad()
-        model.loss(clip, torch.tensor([0, 1, 0, 1])).backward()
+        model.loss(clip, torch.tensor([0, 1, 0, 1]))[0].backward()
         optimizer.step()
     _, plain = model.frame_maps(clip[:, :3, 0])
     answers = model.motion(model.squeeze(plain.relu()).flatten(1))
