@@ -65,6 +65,7 @@ from praxino.models.swin3d import *
 from praxino.models.t3d import *
 from praxino.models.table import MODELS
 from praxino.models.tanet import *
+from praxino.models.temporal_attention import *
 from praxino.models.timesformer import *
 from praxino.models.tin import *
 from praxino.models.toy_columns import *

@@ -70,6 +70,7 @@ from praxino.models.t3d import MODELS as T3D
 from praxino.models.t3d import PUBLISHED as T3D_PUBLISHED
 from praxino.models.tanet import MODELS as TANET
 from praxino.models.tanet import PUBLISHED as TANET_PUBLISHED
+from praxino.models.temporal_attention import MODELS as TEMPORAL_ATTENTION
 from praxino.models.timesformer import MODELS as TIMESFORMER
 from praxino.models.timesformer import PUBLISHED as TIMESFORMER_PUBLISHED
 from praxino.models.tin import MODELS as TIN
@@ -137,6 +138,7 @@ _PAPERS = (
     SWIN3D,
     T3D,
     TANET,
+    TEMPORAL_ATTENTION,
     TIMESFORMER,
     TIN,
     TOY_COLUMNS,

@@ -194,6 +194,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
         {"flows": 2, "size": 41, "first_classes": 2},
         (2, 41, 41),
     ),
+    "temporal_attention": (SEEING, (2, 1, 1)),
     "timesformer_b": (VIT, (4, 32, 32)),
     "timesformer_b_joint": (VIT, (4, 32, 32)),
     "timesformer_b_space": (VIT, (4, 32, 32)),
