@@ -27,6 +27,7 @@ from praxino.models.baccouche import *
 from praxino.models.backbone_2d import imagenet_weights
 from praxino.models.c2d import *
 from praxino.models.c3d import *
+from praxino.models.c3d_lstm import *
 from praxino.models.cnn_lstm import *
 from praxino.models.csn import *
 from praxino.models.densenet3d import *
@@ -40,6 +41,7 @@ from praxino.models.i3d_resnet import *
 from praxino.models.inflated import *
 from praxino.models.ji import *
 from praxino.models.karpathy import *
+from praxino.models.key_volume import *
 from praxino.models.late_fusion import *
 from praxino.models.lrcn import *
 from praxino.models.ltc import *

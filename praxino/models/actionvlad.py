@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from praxino.errors import EnvironmentFault
 from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow
+from praxino.models.two_stream import for_flow
 from praxino.video.clip_spec import (
     FLOW_MEAN,
     FLOW_STD,
@@ -516,8 +517,7 @@ def late_fusion_of(rgb: ActionVlad, flow: ActionVlad) -> State:
 def from_torchvision(state: State, model: nn.Module) -> State:
     """The convolutions of torchvision's VGG-16; centres and head stay as they are.
 
-    Flow gets the first layer's mean over colours for each of its channels, as cross-modality
-    initialisation does (Wang et al., ECCV 2016, Sec. 3.2).
+    Flow's first layer gets the mean of the colours' weights.
     """
     own = model.state_dict()
     streams = ["rgb", "flow"] if isinstance(model, ActionVladTwoStream) else ["backbone"]
@@ -526,7 +526,7 @@ def from_torchvision(state: State, model: nn.Module) -> State:
             found = state[name.replace(f"{stream}.", "features.")]
             channels = own[name].shape[1] if own[name].ndim == 4 else 0
             if found.ndim == 4 and found.shape[1] == 3 != channels:
-                found = found.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1).contiguous()
+                found = for_flow(found, channels)
             own[name] = found
     return own
 

@@ -132,20 +132,20 @@ class SoftAttention(nn.Module):
         """
         return self._watch(clip)[1]
 
-    def loss(self, clip: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy of every frame, summed over the clip, and the penalty (Eq. 6).
+    def loss(self, clip: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What training lowers (Eq. 6): every frame's cross entropy, summed, and the penalty.
 
         Args:
             clip: as `forward` takes it.
             labels: `(B,)` classes.
 
         Returns:
-            The mean over the batch.
+            The loss, its mean over the batch, and the `(B, K)` logits.
         """
         places, logits = self._watch(clip)
         entropy = F.cross_entropy(logits.transpose(1, 2), labels[:, None].expand(logits.shape[:2]))
         unseen = (1 - places.sum(dim=1)).square().sum(dim=(1, 2)).mean()
-        return clip.shape[2] * entropy + self.penalty * unseen
+        return clip.shape[2] * entropy + self.penalty * unseen, self.average(logits)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Classify clips.

@@ -7,6 +7,7 @@ from praxino.models.c2d import MODELS as C2D
 from praxino.models.c2d import PUBLISHED as C2D_PUBLISHED
 from praxino.models.c3d import MODELS as C3D
 from praxino.models.c3d import PUBLISHED as C3D_PUBLISHED
+from praxino.models.c3d_lstm import MODELS as C3D_LSTM
 from praxino.models.cnn_lstm import MODELS as CNN_LSTM
 from praxino.models.csn import MODELS as CSN
 from praxino.models.csn import PUBLISHED as CSN_PUBLISHED
@@ -29,6 +30,7 @@ from praxino.models.ji import MODELS as JI
 from praxino.models.ji import PUBLISHED as JI_PUBLISHED
 from praxino.models.karpathy import MODELS as KARPATHY
 from praxino.models.karpathy import PUBLISHED as KARPATHY_PUBLISHED
+from praxino.models.key_volume import MODELS as KEY_VOLUME
 from praxino.models.late_fusion import MODELS as LATE_FUSION
 from praxino.models.lrcn import MODELS as LRCN
 from praxino.models.ltc import MODELS as LTC
@@ -103,6 +105,7 @@ _PAPERS = (
     BACCOUCHE,
     C2D,
     C3D,
+    C3D_LSTM,
     CNN_LSTM,
     CSN,
     DENSENET3D,
@@ -116,6 +119,7 @@ _PAPERS = (
     INFLATED,
     JI,
     KARPATHY,
+    KEY_VOLUME,
     LATE_FUSION,
     LRCN,
     LTC,

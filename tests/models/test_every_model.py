@@ -29,6 +29,7 @@ PROBED |= {"probe_depth": 1}
 EGO = {"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 64}
 VLAD = {"frames": 3, "size": 32, "centres": 4, "alpha": 10.0}
 STACKS = {"stack": 2, "places": 2}
+VOLUMES = {"backbone": "resnet18", "frames": 4, "size": 32, "crop": 24, "stretch": 2}
 SEEING = {"frames": 2, "size": 32, "hidden": 8, "backbone": "resnet18"}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
@@ -47,6 +48,10 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "c2d_r50": (THIN, (2, 1, 1)),
     "c3d": ({}, (16, 112, 112)),
     "c3d_depth": ({"size": 32}, (16, 32, 32)),
+    "c3d_lstm": (
+        {"steps": 2, "size": 32, "width": 4, "hidden": 8, "frozen": False},
+        (16, 32, 32),
+    ),
     "cnn_gru": (RECURRENT | {"frozen": False}, (1, 1, 1)),
     "cnn_lstm": (RECURRENT | {"frozen": False}, (1, 1, 1)),
     "cnn_rnn": (RECURRENT | {"frozen": False}, (1, 1, 1)),
@@ -95,6 +100,8 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "karpathy_early_fusion": ({"hidden": 8}, (10, 170, 170)),
     "karpathy_late_fusion": ({"hidden": 8}, (2, 170, 170)),
     "karpathy_single_frame": ({"hidden": 8}, (1, 170, 170)),
+    "key_volume": (VOLUMES, (2, 24, 24)),
+    "key_volume_flow": (VOLUMES, (2, 24, 24)),
     "late_fusion_fc": (ON_2D, (2, 32, 32)),
     "late_fusion_fc_mobilenet_v2": (ON_2D, (2, 32, 32)),
     "late_fusion_fc_resnet18": (ON_2D, (2, 32, 32)),

@@ -61,10 +61,11 @@ def test_the_loss_by_hand(clip: Tensor) -> None:
     nn.init.zeros_(model.where.weight)
     nn.init.zeros_(model.head.weight)
     nn.init.zeros_(model.head.bias)
-    found = model.loss(clip, torch.tensor([0, 3]))
+    found, logits = model.loss(clip, torch.tensor([0, 3]))
+    assert torch.equal(logits, model(clip))
     assert found.item() == pytest.approx(3 * math.log(4) + 10 * 4 * 0.25**2)
     model.penalty = 0.0
-    assert model.loss(clip, torch.tensor([0, 3])).item() == pytest.approx(3 * math.log(4))
+    assert model.loss(clip, torch.tensor([0, 3]))[0].item() == pytest.approx(3 * math.log(4))
 
 
 @torch.no_grad()
@@ -89,7 +90,7 @@ def test_two_steps_of_training_lower_the_loss(clip: Tensor) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(3):
-        loss = model.loss(clip, labels)
+        loss, _ = model.loss(clip, labels)
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
