@@ -15,11 +15,8 @@ demo: install
 	rm -rf demo
 	$(BIN)/praxino demo demo
 
-# The engines have a process of their own: where their tests had run, a later test that sends itself
-# a Ctrl-C ended its worker. Why is not known yet.
 test: check
-	$(BIN)/pytest -n 2 -q $(if $(K),-k $(K),--ignore=tests/test_engines.py)
-	$(if $(K),,$(BIN)/pytest -q tests/test_engines.py)
+	$(BIN)/pytest -n 2 -q $(if $(K),-k $(K))
 
 check: install
 	$(BIN)/ruff format --check $(SOURCES)

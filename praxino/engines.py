@@ -243,8 +243,20 @@ def _openvino() -> ModuleType:
     return openvino
 
 
+@cache
+def _openvino_core() -> Any:
+    """The one core of this process, for all models and for as long as it lives.
+
+    A core gives the thread that it is made in a stack for signal handlers, which Python's run on,
+    and when it goes it gives back the one from before. Of two cores that go in the order in which
+    they came, the second gives back the first one's, which is gone: the next Ctrl-C ends the
+    process by a fault of memory.
+    """
+    return _openvino().Core()
+
+
 def _openvino_has_bf16() -> bool:
-    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _openvino_runner(model: nn.Module, clip: Tensor, precision: str) -> Runner:
@@ -255,7 +267,7 @@ def _openvino_runner(model: nn.Module, clip: Tensor, precision: str) -> Runner:
         program = torch.export.export(model, (clip,))
     network = openvino.convert_model(program)
     network.reshape(list(clip.shape))
-    compiled = openvino.Core().compile_model(
+    compiled = _openvino_core().compile_model(
         network,
         "CPU",
         {

@@ -306,6 +306,34 @@ def test_the_command_line(trained_run, two_actions, capsys):
     assert run(["predict", video, *words[:3], "onnx"]) == 2
 
 
+def test_ctrl_c_is_answered_after_models_have_come_and_gone():
+    """In a process of its own, which would otherwise end by a fault of memory."""
+    code = """
+        import gc, os, signal, torch
+        from praxino.computing import Computing
+        from praxino.engines import running
+
+        models = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2)) for _ in "ab"]
+        for model in models:
+            with running(model, torch.device("cpu"), Computing("openvino", "fp32"), 1) as run:
+                run(torch.zeros(2, 3, 1, 4, 4))
+        del model, run
+        while models:
+            models.pop(0)
+            gc.collect()
+        signal.signal(signal.SIGINT, lambda *_: print("answered"))
+        os.kill(os.getpid(), signal.SIGINT)
+    """
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "answered\n"), done.stderr
+
+
 def test_openvino_is_kept_from_reporting(tmp_path):
     """In a process of its own: what it would report with writes to the user's folder at once."""
     (tmp_path / "openvino_telemetry").mkdir()
