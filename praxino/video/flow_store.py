@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from praxino.atomic import PART, disk_faults, fsync
-from praxino.checked_json import checked, parse_json
+from praxino.checked_json import checked, parse_json, read_json
 from praxino.errors import VideoError
 from praxino.video.convert import check_size
 from praxino.video.decoder import GreyReader, SizedFile, check_source, open_regular
@@ -32,7 +32,7 @@ from praxino.video.flow import BOUND, flow_from_bytes, flow_to_bytes
 from praxino.video.writer import GreyWriter
 
 FLOW_SUFFIX, WARPED_SUFFIX = ".flow.mkv", ".warped_flow.mkv"
-_TAG = "PRAXINO_FLOW"
+_TAG, _RECORD = "PRAXINO_FLOW", "flow.json"  # where a record lies: in a file, in a folder
 _JPEG_QUALITY = 95  # of OpenCV's writer, and so of denseflow's
 _NUMBERED = re.compile(r"(?:flow_)?([xy])_?(\d{1,9})\.(?:jpe?g|png)", re.IGNORECASE)
 
@@ -135,47 +135,122 @@ def write_flow(path: str | Path, record: FlowRecord, flows: Iterable[NDArray[np.
         ValueError: another number of flows, or another shape.
         EnvironmentFault: the disk is full or not writable.
     """
-    said = json.dumps(dataclasses.asdict(record), ensure_ascii=False)
-    with GreyWriter(path, {_TAG: said}) as writer:
+    with GreyWriter(path, {_TAG: _in_json(record)}) as writer:
         count = 0
         for flow in flows:
             writer.write(np.concatenate([flow[..., 0], flow[..., 1]]))
             count += 1
-        if count != record.source_frames - 1:
-            raise ValueError(
-                f"{Path(path).name}: {record.source_frames} frames have "
-                f"{record.source_frames - 1} flows, got {count}."
-            )
+        _check_count(Path(path), record, count)
+
+
+def _in_json(record: FlowRecord) -> str:
+    return json.dumps(dataclasses.asdict(record), ensure_ascii=False)
+
+
+def _check_count(path: Path, record: FlowRecord, count: int) -> None:
+    if count != record.source_frames - 1:
+        raise ValueError(
+            f"{path.name}: {record.source_frames} frames have {record.source_frames - 1} flows, "
+            f"got {count}."
+        )
 
 
 def write_flow_images(
-    folder: str | Path, flows: Iterable[NDArray[np.uint8]], *, first_number: int = 0
+    folder: str | Path,
+    record: FlowRecord,
+    flows: Iterable[NDArray[np.uint8]],
+    *,
+    first_number: int = 0,
 ) -> None:
     """Write flow as denseflow does: `flow_x_00000.jpg`, `flow_y_00000.jpg`; all of it or nothing.
 
     Args:
-        folder: takes the place of a folder of that name.
-        flows: each `(H, W, 2)` uint8.
+        folder: takes the place of a folder of flow of that name.
+        record: how it was made; written beside the pictures, as `flow.json`.
+        flows: `source_frames - 1` flows, each `(H, W, 2)` uint8.
         first_number: of the first file: 0, or 1 for programs that follow TSN.
 
     Raises:
+        ValueError: another number of flows, or the folder holds something else.
         EnvironmentFault: the disk is full or not writable.
     """
     folder = Path(folder).resolve()
+    _check_only_flow(folder)
     half = folder.parent / f"{PART}{folder.name}"
     with disk_faults(folder):
         shutil.rmtree(half, ignore_errors=True)  # of a process that was killed
         half.mkdir(parents=True)
         try:
+            count = 0
             for number, flow in enumerate(flows, start=first_number):
                 for axis, name in enumerate("xy"):
                     picture = Image.fromarray(np.ascontiguousarray(flow[..., axis]))
                     picture.save(half / f"flow_{name}_{number:05d}.jpg", quality=_JPEG_QUALITY)
+                count += 1
+            _check_count(folder, record, count)
+            (half / _RECORD).write_text(_in_json(record), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(half, folder)
             fsync(folder.parent)
         finally:
             shutil.rmtree(half, ignore_errors=True)
+
+
+def _check_only_flow(folder: Path) -> None:
+    if not folder.exists():
+        return
+    others = [
+        entry.name
+        for entry in (folder.iterdir() if folder.is_dir() else [folder])
+        if entry.name != _RECORD and not _NUMBERED.fullmatch(entry.name)
+    ]
+    if others:
+        raise ValueError(
+            f"{folder} would be replaced by a folder of flow, and holds {others[0]!r}. Name "
+            "another folder, or move it away."
+        )
+
+
+def read_record(path: Path) -> FlowRecord | None:
+    """How a packed file, or a folder of pictures, was made; None: by another program.
+
+    Raises:
+        VideoError: as `FlowFile`; `damaged` of a folder whose record is no record.
+    """
+    if path.is_dir():
+        if not (path / _RECORD).is_file():
+            return None
+        try:
+            record: FlowRecord = checked(FlowRecord, read_json(path / _RECORD), _RECORD)
+        except ValueError as error:
+            message = f"is damaged: {error} Compute the flow again."
+            raise VideoError(os.fspath(path), message, code="damaged") from None
+        return record
+    with FlowFile(path) as file:
+        return file.record
+
+
+def is_whole(path: Path, record: FlowRecord) -> bool:
+    """Whether all flow of a video is there, made as the record says.
+
+    Args:
+        path: a packed file, or a folder of pictures.
+        record: its `source_frames` are not looked at: to know them, the video would be read.
+    """
+    try:
+        found = read_record(path)
+        if found is None:
+            return False
+        if dataclasses.replace(found, source_frames=record.source_frames) != record:
+            return False
+        last = found.source_frames - 2
+        if path.is_dir():
+            return len(_numbers(os.fspath(path), path)) == last + 1
+        with FlowFile(path) as file:
+            file.flow(last)
+    except VideoError:
+        return False
+    return True
 
 
 class FlowStore:
@@ -187,7 +262,7 @@ class FlowStore:
     Args:
         folder: that `praxino flow` or denseflow has filled.
         warped: whether to read the flow without the camera's motion, `kick/a.mp4.warped_flow.mkv`.
-            Pictures do not tell which they are, and are taken for what is asked for.
+            Pictures of other programs do not tell, and are taken for what is asked for.
 
     Raises:
         ValueError: there is no such folder.
@@ -200,15 +275,14 @@ class FlowStore:
 
     @cached_property
     def method(self) -> str | None:
-        """What has computed the flow, by the first file that tells; None for pictures."""
+        """What has computed the flow, by the first file found; None where it does not tell."""
         for place, folders, files in os.walk(self.folder):
             folders.sort()
             for name in sorted(files):
-                if name.endswith((FLOW_SUFFIX, WARPED_SUFFIX)) and not name.startswith("."):
-                    with FlowFile(Path(place, name)) as file:
-                        return file.record.method
-            if any(map(_NUMBERED.fullmatch, files)):
-                return None
+                packed = name.endswith((FLOW_SUFFIX, WARPED_SUFFIX)) and not name.startswith(PART)
+                if packed or _NUMBERED.fullmatch(name):
+                    record = read_record(Path(place, name) if packed else Path(place))
+                    return None if record is None else record.method
         return None
 
     def count(self, video: str | os.PathLike[str]) -> int:
@@ -268,7 +342,9 @@ class FlowStore:
                 return packed
             for images in (place.with_suffix(""), place):
                 if images.is_dir() and _has_images(images):
-                    return images
+                    record = read_record(images)
+                    if record is None or record.warped == self.warped:
+                        return images
         raise VideoError(
             os.fspath(video),
             f"has no {'warped ' if self.warped else ''}flow in {self.folder}. Compute it: "
@@ -344,6 +420,9 @@ def _numbers(name: str, folder: Path) -> list[tuple[Path, Path]]:
                 found[match[1].lower()][int(match[2])] = folder / entry.name
     along_x, along_y = found["x"], found["y"]
     numbers = sorted(along_x.keys() | along_y.keys())
+    if not numbers:
+        message = f"has no pictures of flow in {folder}. Compute it again."
+        raise VideoError(name, message, code="flow_incomplete")
     first = min(numbers[0], 1)
     for number in range(first, max(numbers[-1] + 1, first)):
         for axis, pictures in found.items():

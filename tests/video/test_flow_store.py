@@ -16,6 +16,7 @@ from praxino.video.flow_store import (
     FlowFile,
     FlowRecord,
     FlowStore,
+    is_whole,
     write_flow,
     write_flow_images,
 )
@@ -28,6 +29,10 @@ RECORD = FlowRecord("dis", False, 20.0, "a.mp4", 1234, 13, 48)
 def flows(count: int = 12, size: tuple[int, int] = (35, 51)) -> NDArray[np.uint8]:
     """Noise, which no lossy codec would keep."""
     return np.random.default_rng(0).integers(0, 256, (count, *size, 2), dtype=np.uint8)
+
+
+def of(count: int) -> FlowRecord:
+    return dataclasses.replace(RECORD, source_frames=count + 1)
 
 
 @pytest.fixture
@@ -180,16 +185,16 @@ def test_folders_of_pictures_are_read(tmp_path, style, folder):
 @pytest.mark.parametrize("first", [0, 1])
 def test_pictures_there_and_back(tmp_path, first):
     smooth = np.linspace(60, 200, 3 * 48 * 64 * 2).reshape(3, 48, 64, 2).astype(np.uint8)
-    write_flow_images(tmp_path / "a", smooth, first_number=first)
+    write_flow_images(tmp_path / "a", of(3), smooth, first_number=first)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names[0] == f"flow_x_{first:05d}.jpg"
-    assert len(names) == 6
+    assert names[:2] == ["flow.json", f"flow_x_{first:05d}.jpg"]
+    assert len(names) == 7
     found = FlowStore(tmp_path).flow("a.mp4", range(4))
     assert np.abs(found[:3].astype(int) - smooth).max() <= 3
 
 
 def test_a_half_written_folder(tmp_path):
-    write_flow_images(tmp_path / "a", flows(5))
+    write_flow_images(tmp_path / "a", of(5), flows(5))
     (tmp_path / "a/flow_y_00004.jpg").unlink()
     with pytest.raises(
         VideoError, match="half written: y of flow 4 is missing, of 0 to 4"
@@ -198,9 +203,15 @@ def test_a_half_written_folder(tmp_path):
     assert caught.value.code == "flow_incomplete"
     (tmp_path / "a/flow_x_00004.jpg").unlink()
     assert FlowStore(tmp_path).count("a.mp4") == 4
+    assert not is_whole(tmp_path / "a", of(5))
     (tmp_path / "a/flow_x_00002.jpg").unlink()
     with pytest.raises(VideoError, match="x of flow 2 is missing"):
         FlowStore(tmp_path).flow("a.mp4", [0])
+    for picture in (tmp_path / "a").glob("*.jpg"):
+        picture.unlink()
+    assert not is_whole(tmp_path / "a", of(5))
+    with pytest.raises(VideoError, match="has no flow in"):
+        FlowStore(tmp_path).count("a.mp4")
 
 
 def test_writing_pictures_is_all_or_nothing(tmp_path):
@@ -209,15 +220,47 @@ def test_writing_pictures_is_all_or_nothing(tmp_path):
         raise RuntimeError("the video ends here")
 
     with pytest.raises(RuntimeError, match="ends here"):
-        write_flow_images(tmp_path / "a", broken())
+        write_flow_images(tmp_path / "a", of(3), broken())
     assert not list(tmp_path.iterdir())
-    write_flow_images(tmp_path / "a", flows(5))
-    write_flow_images(tmp_path / "a", flows(3))  # in its place, and nothing of the old one
-    assert len(list((tmp_path / "a").iterdir())) == 6
+    write_flow_images(tmp_path / "a", of(5), flows(5))
+    write_flow_images(tmp_path / "a", of(3), flows(3))  # in its place, and nothing of the old one
+    assert len(list((tmp_path / "a").iterdir())) == 7
+
+
+def test_pictures_take_the_place_of_flow_only(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"replaced by a folder of flow, and holds 'thesis\.tex'"):
+        write_flow_images(tmp_path / "a", of(3), flows(3))
+    assert (tmp_path / "a/thesis.tex").read_text() == "years of work"
+    with pytest.raises(ValueError, match="5 frames have 4 flows, got 3"):
+        write_flow_images(tmp_path / "b", of(4), flows(3))
+
+
+def test_our_pictures_tell_how_they_were_made(tmp_path):
+    write_flow_images(tmp_path / "a", dataclasses.replace(of(3), warped=True), flows(3))
+    assert FlowStore(tmp_path).method == "dis"
+    assert FlowStore(tmp_path, warped=True).count("a.mp4") == 3
+    with pytest.raises(VideoError, match="has no flow in"):
+        FlowStore(tmp_path).count("a.mp4")
+    (tmp_path / "a/flow.json").write_text("{}")
+    with pytest.raises(VideoError, match=r"is damaged: flow\.json: method is missing"):
+        FlowStore(tmp_path).count("a.mp4")
+
+
+def test_whole_and_made_as_asked(store):
+    path = store / "kick/a.mp4.flow.mkv"
+    assert is_whole(path, RECORD)
+    assert is_whole(path, dataclasses.replace(RECORD, source_frames=2))  # not known beforehand
+    for change in ({"method": "tvl1"}, {"short_side": None}, {"source_bytes": 1235}):
+        assert not is_whole(path, dataclasses.replace(RECORD, **change))
+    assert not is_whole(store / "nothing.flow.mkv", RECORD)
+    path.write_bytes(path.read_bytes()[:-3000])
+    assert not is_whole(path, RECORD)
 
 
 def test_damaged_pictures(tmp_path):
-    write_flow_images(tmp_path / "a", flows(2))
+    write_flow_images(tmp_path / "a", of(2), flows(2))
     picture = tmp_path / "a/flow_x_00001.jpg"
     picture.write_bytes(picture.read_bytes()[:200])
     with pytest.raises(VideoError, match=r"flow_x_00001\.jpg: is damaged: it is no whole JPEG"):
