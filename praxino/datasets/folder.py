@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from praxino.datasets.manifest import Manifest, Row
+from praxino.video.frame_folder import is_frame_folder
 from praxino.video.volume import VOLUME_SUFFIXES, is_dicom_series
 
 # The containers that praxino.video.reader opens; it looks at the content, here only names count.
@@ -25,10 +26,11 @@ def read_folder(path: str | Path) -> Manifest:
     The folders may lie inside `train`, `val` and `test` folders; otherwise the rows have no split
     and `praxino.datasets.splits` makes one. Videos are recognised by their suffix
     (`VIDEO_SUFFIXES`, in upper or lower case), and so are volumes (`VOLUME_SUFFIXES`); a folder of
-    DICOM files inside a class folder is one volume. Hidden files and folders are ignored, and so
-    are files of other kinds, but not videos that praxino cannot open (`UNREADABLE_SUFFIXES`).
-    Symbolic links to videos and class folders are followed. Class names are folder names, in
-    alphabetical order.
+    DICOM files inside a class folder is one volume. Where a class folder has none of these, its
+    folders of numbered pictures are videos. Hidden files and folders are ignored, and so are files
+    of other kinds, but not videos that praxino cannot open (`UNREADABLE_SUFFIXES`). Symbolic
+    links to videos and class folders are followed. Class names are folder names, in alphabetical
+    order.
 
     Args:
         path: the folder that holds the class folders or the split folders.
@@ -68,16 +70,18 @@ def read_folder(path: str | Path) -> Manifest:
 def find_videos(folder: Path) -> list[Path]:
     """All videos in a folder and the folders below it, hidden ones left out, sorted.
 
-    A folder that is itself a DICOM series is the one video found.
+    Where there are none, folders of numbered pictures are videos. A folder that is itself a DICOM
+    series, or holds such pictures and no videos, is the one video found.
     """
     if is_dicom_series(folder):
         return [folder]
-    return sorted(
+    visible = [
         path
-        for path in folder.rglob("*")
-        if is_video(path)
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+        for path in (folder, *folder.rglob("*"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    videos = sorted(path for path in visible[1:] if is_video(path))
+    return videos or sorted(path for path in visible if is_frame_folder(path))
 
 
 def is_video(path: Path) -> bool:
@@ -117,6 +121,7 @@ def _class_rows(root: Path, folders: list[Path], split: str) -> list[Row]:
     for folder in folders:
         entries = sorted(folder.iterdir())
         videos = [entry for entry in entries if is_video(entry)]
+        videos = videos or [entry for entry in entries if is_frame_folder(entry)]
         nested = [entry for entry in _folders(folder) if any(map(is_video, entry.iterdir()))]
         unreadable = [entry for entry in entries if entry.suffix.lower() in UNREADABLE_SUFFIXES]
         if unreadable:
@@ -134,8 +139,8 @@ def _class_rows(root: Path, folders: list[Path], split: str) -> list[Row]:
             found = f" (it has files ending in {', '.join(suffixes)})" if suffixes else ""
             raise ValueError(
                 f"The class folder {folder} has no videos{found}. Videos end in "
-                f"{', '.join((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES))}, or are folders of DICOM files; "
-                "remove the folder or convert its files."
+                f"{', '.join((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES))}, or are folders of DICOM files "
+                "or of numbered pictures; remove the folder or convert its files."
             )
         for video in videos:
             if not video.exists():

@@ -40,6 +40,7 @@ from praxino.errors import VideoError
 from praxino.video.convert import Converter
 from praxino.video.decoder import Decoder, Source, check_source, nothing_decodes
 from praxino.video.decoding import Backend, Decoding, Window
+from praxino.video.frame_folder import FrameFolderVideo, is_frame_folder
 from praxino.video.frame_table import Clock, FrameCounter, FrameTable, scan
 from praxino.video.video import Frame, Video
 from praxino.video.volume import (
@@ -70,19 +71,21 @@ def open_video(
     window: Window | None = None,
     limits: "Limits | None" = None,
 ) -> Video:
-    """Open a video file, a video's bytes, or a volume; the only door to a decoder.
+    """Open a video: a file, its bytes, a volume, a folder of frames; the only door to a decoder.
 
     The first frame is decoded here, so that a video that opens has at least one.
 
     Args:
         source: path of a local regular file, or its content; or path of a volume: `.nii`,
-            `.nii.gz`, `.npy`, or a folder that holds a DICOM series.
+            `.nii.gz`, `.npy`, or a folder that holds a DICOM series; or path of a folder of
+            numbered pictures (see `frame_folder.py`).
         short_side: resize so that the shorter side has this many pixels, in the decoder.
         threads: decoding threads; 0 takes as many as there are cores, at most 4. Use 1 in the
             workers of a data loader.
         backend: `torchcodec` shows the same frames, where it is installed and can read the file.
         untrusted: decode in a process of its own, which is bounded in memory and time and can
-            reach neither files nor the network: for videos from strangers. Volumes are refused.
+            reach neither files nor the network: for videos from strangers. Volumes and folders of
+            frames are refused.
         window: centre and width of what is shown of a volume, from black to white, in its units;
             None: as `volume.py` says.
         limits: those bounds, if not the usual ones.
@@ -91,7 +94,8 @@ def open_video(
         VideoError: `not_found`, `not_a_regular_file`, `empty`, `unsupported_container`,
             `codec_not_allowed`, `no_video_stream`, `too_large` or `damaged`; `backend` from
             torchcodec; `decoder_crash`, `memory` or `timeout` from an untrusted video; `untrusted`
-            of a volume; `window` of anything else.
+            of a volume or a folder; `window` of anything but a volume; `mixed` or `rate` of a
+            folder of frames.
         ValueError: `short_side` or `threads` is out of range, or the backend cannot do that.
         EnvironmentFault: torchcodec does not load, no process can be started, or what reads a
             volume is not installed.
@@ -104,14 +108,14 @@ def open_video(
         raise ValueError("limits are for untrusted videos; pass untrusted=True with them.")
     if is_volume(source):
         return _open_volume(cast("str | os.PathLike[str]", source), short_side, untrusted, window)
+    if is_frame_folder(source):
+        folder = cast("str | os.PathLike[str]", source)
+        _refuse_window(os.fspath(folder), window)
+        if untrusted:
+            raise _not_in_a_locked_process(os.fspath(folder), "a folder of frames", "these")
+        return FrameFolderVideo(folder, short_side)
     checked, threads = check_source(source), threads or min(4, cores())
-    if window is not None:
-        raise VideoError(
-            checked.name,
-            f"is a video, and the window {window[0]:g}, {window[1]:g} is for volumes "
-            f"({', '.join(VOLUME_SUFFIXES)} and DICOM). Leave the window out.",
-            code="window",
-        )
+    _refuse_window(checked.name, window)
     if untrusted:
         from praxino.video import child
 
@@ -127,13 +131,27 @@ def _open_volume(
     path: str | os.PathLike[str], short_side: int | None, untrusted: bool, window: Window | None
 ) -> "VolumeVideo":
     if untrusted:
-        raise VideoError(
-            os.fspath(path),
-            "is a volume, and volumes are read without a locked process. Leave it out, or read it "
-            "as a file that you trust.",
-            code="untrusted",
-        )
+        raise _not_in_a_locked_process(os.fspath(path), "a volume", "volumes")
     return VolumeVideo(read_volume(path, window), short_side=short_side)
+
+
+def _refuse_window(name: str, window: Window | None) -> None:
+    if window is not None:
+        raise VideoError(
+            name,
+            f"is a video, and the window {window[0]:g}, {window[1]:g} is for volumes "
+            f"({', '.join(VOLUME_SUFFIXES)} and DICOM). Leave the window out.",
+            code="window",
+        )
+
+
+def _not_in_a_locked_process(name: str, what: str, such: str) -> VideoError:
+    return VideoError(
+        name,
+        f"is {what}, and {such} are read without a locked process. Leave it out, or read it as a "
+        "file that you trust.",
+        code="untrusted",
+    )
 
 
 class FileVideo(Video):
