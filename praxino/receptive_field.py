@@ -55,6 +55,7 @@ _ADAPTIVE_POOLS = {aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.ad
 _REDUCTIONS = {aten.mean, aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.logsumexp,
                aten.linalg_vector_norm, aten.var, aten.std, aten.var_mean, aten.prod}  # fmt: skip
 _ALONG_A_DIMENSION = {aten._softmax, aten._log_softmax, aten._safe_softmax, aten.cumsum}
+_BATCH_NORM = aten._native_batch_norm_legit_no_training.default
 _PRODUCTS = {aten.mm, aten.bmm, aten.addmm, aten.baddbmm}
 
 
@@ -101,6 +102,10 @@ class FollowReceptiveField(TorchDispatchMode):
         self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if operation is _BATCH_NORM and not self._spans:
+            # Nothing to follow and no product in it: only the shape counts. Taken apart, the norms
+            # would cost as much as all the rest.
+            return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
         with self:  # operations that are made of others are followed through these
             parts = operation.decompose(*args, **kwargs)
         if parts is not NotImplemented:
