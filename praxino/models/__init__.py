@@ -57,8 +57,10 @@ from praxino.models.resnet3d import *
 from praxino.models.resnext3d import *
 from praxino.models.rev_mvit import *
 from praxino.models.row import Layout, ModelRow
+from praxino.models.rstar_cnn import *
 from praxino.models.s3d import *
 from praxino.models.single_frame import *
+from praxino.models.skip_rnn import *
 from praxino.models.slow import *
 from praxino.models.slowfast import *
 from praxino.models.small_3d import *

@@ -8,9 +8,9 @@ alone, so that the gradient goes back to this one: multiple instances, hard atte
 volume is the best one (max), or, in training, it is drawn, each volume with the probability that
 the softmax over volumes of the class's scores gives it (stochastic out); tested is then the mean
 that draws give. So what scores well already does not keep all others from ever being tried.
-Differs from the paper: volumes are proposed without supervision by what moves in them. The clip is
-cut into places (corners and centre) times stretches of time, and those stay in which frames differ
-most from each other; the paper's proposals come from a network trained for them. In a volume of
+Differs from the paper: volumes are proposed by what moves in them, which needs no supervision
+either, and is not how the paper does it. The clip is cut into stretches of time, each at five
+places (corners and centre), and those stay in which neighbouring frames differ most. In a volume of
 colours one frame is seen, its middle one; in a volume of flow all are, stacked.
 """
 

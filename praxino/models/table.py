@@ -56,10 +56,12 @@ from praxino.models.resnext3d import PUBLISHED as RESNEXT3D_PUBLISHED
 from praxino.models.rev_mvit import MODELS as REV_MVIT
 from praxino.models.rev_mvit import PUBLISHED as REV_MVIT_PUBLISHED
 from praxino.models.row import ModelRow, Published
+from praxino.models.rstar_cnn import MODELS as RSTAR_CNN
 from praxino.models.s3d import MODELS as S3D
 from praxino.models.s3d import PUBLISHED as S3D_PUBLISHED
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
+from praxino.models.skip_rnn import MODELS as SKIP_RNN
 from praxino.models.slow import MODELS as SLOW
 from praxino.models.slow import PUBLISHED as SLOW_PUBLISHED
 from praxino.models.slowfast import MODELS as SLOWFAST
@@ -133,8 +135,10 @@ _PAPERS = (
     RESNET3D,
     RESNEXT3D,
     REV_MVIT,
+    RSTAR_CNN,
     S3D,
     SINGLE_FRAME,
+    SKIP_RNN,
     SLOW,
     SLOWFAST,
     SMALL_3D,
