@@ -25,7 +25,7 @@ def test_an_unknown_name_gets_a_hint() -> None:
         ValueError, match=r"^There is no model named 'r3d_81'\. Did you mean 'r3d_18'\?$"
     ):
         create_model("r3d_81")
-    with pytest.raises(ValueError, match=r"no model named 'zzz'\. There is: baccouche_3dcnn, "):
+    with pytest.raises(ValueError, match=r"no model named 'zzz'\. There is: actionvlad, "):
         published_weights("zzz")
 
 
