@@ -43,6 +43,7 @@ from praxino.did_you_mean import did_you_mean
 from praxino.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, VideoError
 from praxino.ledger import Ledger
 from praxino.video.decoding import Backend, Window
+from praxino.video.flow_methods import FlowMethod
 
 if TYPE_CHECKING:
     from torch import nn
@@ -411,6 +412,93 @@ def video(
     if several and told:
         print_counts(record)
     return EXIT_OK if whole == len(paths) else EXIT_SOME_ITEMS_FAILED
+
+
+# --- flow ----------------------------------------------------------------------------------------
+
+
+@app.command(group=VIDEOS)
+def flow(
+    videos: Annotated[list[str], Parameter(help="Files, folders or glob patterns.")],
+    /,
+    *,
+    output: Path | None = None,
+    picture: Path | None = None,
+    method: FlowMethod = "dis",
+    short_side: int | None = None,
+    warped: Annotated[bool, Parameter(negative="")] = False,
+    images: Annotated[bool, Parameter(negative="")] = False,
+    ledger: Path | None = None,
+    device: str | None = None,
+    untrusted: Untrusted = False,
+) -> int:
+    """Compute the optical flow of videos, for two-stream networks or to look at.
+
+    What is already in the folder, whole and made in the same way, is not computed again.
+
+    Args:
+        videos: files, folders or glob patterns.
+        output: the folder for the flow; a file for each video, in the folders that they lie in.
+        picture: draw one video's flow instead: .png for three moments, .mp4 or .gif for all.
+        method: how; dis is quick, tvl1 is what published networks were trained on.
+        short_side: resize the videos to this first, in pixels.
+        warped: take the camera's motion out.
+        images: write folders of JPEG pictures, as denseflow does, instead of packed files.
+        ledger: write one line per video: ok, partial, failed or skipped.
+        device: cpu or cuda, of lucas_kanade, torch_tvl1 and raft; the GPU if there is one.
+        untrusted: decode each in a locked process of its own, bounded in memory and time.
+    """
+    from praxino.datasets.folder import find_videos
+    from praxino.flow import draw_flow, names_in_store, store_flow
+
+    names = names_in_store(_expand(videos, find_videos), videos)
+    if (output is None) == (picture is None):
+        raise ValueError("flow needs either --output, a folder to keep it in, or --picture.")
+    if picture is not None and (images or ledger is not None):
+        raise ValueError("--picture draws one video; --images and --ledger go with --output.")
+    if picture is not None and len(names) != 1:
+        raise ValueError(f"--picture draws one video, and there are {len(names)}. Name one.")
+    _check_outputs([one for one in (picture,) if one], [ledger], list(names))
+    with bar_of("computing flow") as progress:
+        if picture is not None:
+            (path,) = names
+            drawn = draw_flow(
+                path,
+                picture,
+                method=method,
+                short_side=short_side,
+                warped=warped,
+                device=device,
+                untrusted=untrusted,
+                progress=progress,
+            )
+            say(out, f"Wrote {drawn}")
+            return EXIT_OK
+        assert output is not None
+        check_writable(output / "flow")
+        record = Ledger()
+        try:
+            store_flow(
+                names,
+                output,
+                method=method,
+                short_side=short_side,
+                warped=warped,
+                images=images,
+                device=device,
+                untrusted=untrusted,
+                progress=progress,
+                complain=lambda path, error: complain(
+                    f"{path}: {error.message}", EXIT_SOME_ITEMS_FAILED
+                ),
+                ledger=record,
+            )
+        finally:  # what is done is kept, whatever has stopped the rest
+            _skip_the_rest(record, list(names))
+            if ledger is not None:
+                record.write(ledger)
+    print_counts(record)
+    return record.exit_code
 
 
 # --- train ---------------------------------------------------------------------------------------

@@ -9,16 +9,14 @@ right and v down. Two-stream networks are fed its bytes: `flow_to_bytes` keeps w
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from praxino.did_you_mean import did_you_mean
 from praxino.errors import EnvironmentFault
-
-FlowMethod = Literal["lucas_kanade", "farneback", "dis", "tvl1", "torch_tvl1", "raft", "raft_small"]
-FLOW_METHODS: tuple[str, ...] = get_args(FlowMethod)
+from praxino.video.flow_methods import FLOW_METHODS as FLOW_METHODS
 
 FlowFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 

@@ -54,7 +54,7 @@ def flow_in_grey(component: Flow, longest: float) -> Picture:
     return np.rint(127.5 + 127.5 * np.clip(component / longest, -1, 1)).astype(np.uint8)
 
 
-def draw_arrows(pixels: Picture, flow: Flow, longest: float, *, spacing: int = 16) -> Picture:
+def draw_arrows(pixels: Picture, flow: Flow, longest: float, *, spacing: int = 12) -> Picture:
     """Arrows on a darkened frame; what moves by less than a twentieth of `longest` has none.
 
     Args:
@@ -77,11 +77,11 @@ def draw_arrows(pixels: Picture, flow: Flow, longest: float, *, spacing: int = 1
                 continue
             shown = spacing * min(1.0, length) / length
             end = np.array([x + u * shown, y + v * shown])
-            draw.line((x, y, *end), fill=_ARROW, width=2)
+            draw.line((x, y, *end), fill=_ARROW, width=1)
             angle = np.arctan2(v, u)
             for turn in (2.6, -2.6):
-                barb = end + 5 * np.array([np.cos(angle + turn), np.sin(angle + turn)])
-                draw.line((*end, *barb), fill=_ARROW, width=2)
+                barb = np.array([np.cos(angle + turn), np.sin(angle + turn)])
+                draw.line((*end, *(end + 0.35 * shown * length * barb)), fill=_ARROW, width=1)
     return np.asarray(sheet)
 
 

@@ -28,11 +28,13 @@ from praxino.datasets.source import open_source
 from praxino.datasets.tables import read_table
 from praxino.errors import EnvironmentFault
 from praxino.evaluate import evaluate, evaluate_again
+from praxino.flow import draw_flow
 from praxino.models import create_model, load_weights
 from praxino.predict import predict
 from praxino.recipe import load_recipe, read_config
 from praxino.report import write_report
 from praxino.train import train
+from praxino.video.flow_store import read_record
 from praxino.video.reader import open_video
 from praxino.weights.checkpoint import find_checkpoint, load_model, read_card
 from praxino.weights.reading import PICKLED, read_files, read_state
@@ -138,6 +140,7 @@ READS: dict[str, Callable[[Path], object]] = {
     "evaluate.evaluate(manifest)": evaluated,
     "evaluate.evaluate(model)": lambda path: evaluate(path, path),
     "evaluate.evaluate_again(path)": evaluate_again,
+    "flow.draw_flow(path)": lambda path: draw_flow(path, path.parent / "out.png"),
     "models.create_model(weights)": lambda path: create_model("small_3d", weights=path),
     "models.load_weights(source)": lambda path: load_weights(model(), "small_3d", path),
     "predict.predict(model)": lambda path: predict(path, path),
@@ -157,6 +160,7 @@ READS: dict[str, Callable[[Path], object]] = {
         path, "small_3d", output=path.parent / "out.safetensors"
     ),
     "train.train(config)": lambda path: train(config(source=str(path)), path.parent / "run"),
+    "video.flow_store.read_record(path)": read_record,
     "video.reader.open_video(source)": opened,
     "weights.reading.read_files(files)": lambda path: read_files({path.name: path}),
     "weights.reading.read_state(path)": read_state,
@@ -252,6 +256,8 @@ HANDED_ON = {
     "explain.convolution.draw_sliding(path)",
     "explain.filters.draw_filters(path)",
     "models.options_with(weights)",  # a name is looked up, a file is not opened
+    "video.flow_store.is_whole(path)",  # of read_record, and says no where that raises
+    "video.flow_store.write_flow(path)",
     "video.volume.read_volume(source)",  # of open_video; tests/video/test_volume.py
     "video.volume.size_of(path)",  # adds up the sizes of files
 }
