@@ -41,6 +41,9 @@ OPTIONAL = {
         "no models of the papers VideoMAE, TimeSformer, ViViT and V-JEPA 2",
     ),
     "opencv": ("opencv-contrib-python-headless", "flow", "no optical flow"),
+    "h5py": ("h5py", "scores", "no score files in HDF5"),
+    "scipy": ("scipy", "scores", "no score files of MATLAB"),
+    "scikit-learn": ("scikit-learn", "classical", "no fusion by SVM, no centres for ActionVLAD"),
 }
 
 State = Literal["ok", "warning", "broken"]
