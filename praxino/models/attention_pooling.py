@@ -57,8 +57,8 @@ class AttentionPooling(nn.Module):
         check_clip(clip, "Attentional pooling")
         return self.backbone.maps(clip)
 
-    def attention(self, clip: Tensor) -> Tensor:
-        """Where the network looks, whatever the class: the bottom-up maps, `(B, P, T, H', W')`.
+    def bottom_up_maps(self, clip: Tensor) -> Tensor:
+        """Where the network looks, whatever the class: X b, `(B, P, T, H', W')`.
 
         Args:
             clip: as `forward` takes it.
@@ -66,7 +66,7 @@ class AttentionPooling(nn.Module):
         maps: Tensor = self.bottom_up(self.forward_features(clip))
         return maps
 
-    def class_attention(self, clip: Tensor) -> Tensor:
+    def class_maps(self, clip: Tensor) -> Tensor:
         """Where each class is, and attended to: top-down times bottom-up, `(B, K, T, H', W')`.
 
         Their mean over T, H' and W', and the head's bias, are the logits.
@@ -78,6 +78,16 @@ class AttentionPooling(nn.Module):
         weight = rearrange(self.head.weight, "k (p d) -> p k d", d=maps.shape[1])
         top_down = torch.einsum("pkd,bdthw->bpkthw", weight, maps)
         return (top_down * self.bottom_up(maps)[:, :, None]).sum(dim=1)
+
+    def attention(self, clip: Tensor) -> Tensor:
+        """The map of the class that wins: `(B, T, H', W')`; what is negative speaks against it.
+
+        Args:
+            clip: as `forward` takes it.
+        """
+        maps = self.class_maps(clip)
+        winner = (maps.mean(dim=(2, 3, 4)) + self.head.bias).argmax(dim=1)
+        return maps[torch.arange(len(maps), device=maps.device), winner]
 
     def forward(self, clip: Tensor) -> Tensor:
         """Classify clips.

@@ -48,11 +48,13 @@ def test_is_second_order_pooling_of_low_rank(clip: Tensor, rank: int) -> None:
 @torch.no_grad()
 def test_the_mean_of_its_maps_are_its_logits(clip: Tensor, rank: int) -> None:
     model = small(rank)
-    maps = model.class_attention(clip)
+    maps = model.class_maps(clip)
     assert maps.shape == (2, 3, 2, 2, 2)
-    assert model.attention(clip).shape == (2, rank, 2, 2, 2)
+    assert model.bottom_up_maps(clip).shape == (2, rank, 2, 2, 2)
     logits = maps.mean(dim=(2, 3, 4)) + model.head.bias
     torch.testing.assert_close(logits, model(clip), rtol=1e-4, atol=1e-3)
+    for shown, all_maps, winner in zip(model.attention(clip), maps, logits.argmax(1), strict=True):
+        assert torch.equal(shown, all_maps[winner])
 
 
 def test_two_steps_of_training_lower_the_loss(clip: Tensor) -> None:
