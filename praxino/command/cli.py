@@ -990,6 +990,36 @@ def units(
 
 
 @explain.command
+def attention(model: str, video: Path, /, *, output: Path, weights: str | None = None) -> None:
+    """Show where a network looks in a video: its attention over the frames.
+
+    Args:
+        model: a name in the table of models, a checkpoint or a run folder; one with attention.
+        video: whose middle clip is shown.
+        output: the folder for a picture, one that plays, and the numbers.
+        weights: for a name: published weights or a file; without, weights are random.
+    """
+    from praxino.evaluate import spec_of
+    from praxino.explain.attention import attention_of, draw_attention, shares
+    from praxino.explain.subject import open_subject
+    from praxino.explain.units import clip_of
+
+    check_writable(output / "attention.png")
+    network = open_subject(model, weights)
+    clip = clip_of(network, video)
+    maps = attention_of(network, clip)
+    draw_attention(output, clip, spec_of(network), maps)
+    share = shares(maps)
+    most = max(range(len(share)), key=share.__getitem__)
+    say(
+        out,
+        f"{maps.shape[1]} x {maps.shape[2]} places in each of {len(share)} frames; frame "
+        f"{most} gets most ({share[most]:.0%}).",
+    )
+    say(out, f"Wrote {output}")
+
+
+@explain.command
 def convolution(*, output: Path) -> None:
     """Show how a 3D convolution slides through time, and a 2D convolution over time does not.
 
