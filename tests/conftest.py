@@ -126,3 +126,34 @@ def broken_video(tmp_path: Path) -> Path:
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"this is not a video" * 100)
     return path
+
+
+@pytest.fixture(scope="session")
+def made_up_gtea61(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GTEA61 in small: four people, three actions, a clip of each of 8 frames of 48 x 40, and flow.
+
+    A square of a grey of its own moves to the right, down, or stays: the flow says the same.
+    """
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("gtea61")
+    actions = {"close_jar": (2, 0), "open_jar": (0, 2), "take_cup": (0, 0)}
+    for person in ("S1", "S2", "S3", "S4"):
+        for action, (u, v) in actions.items():
+            clip = f"{person}/{action}/1"
+            frames = root / "processed_frames2" / clip / "rgb"
+            flows = [root / f"flow_{axis}_processed" / clip for axis in "xy"]
+            for folder in (frames, *flows):
+                folder.mkdir(parents=True)
+            for number in range(1, 9):
+                pixels = np.full((40, 48, 3), 30 + 20 * int(person[1]), np.uint8)
+                top, left = 4 + v * number, 4 + u * number
+                pixels[top : top + 16, left : left + 16] = 240
+                Image.fromarray(pixels).save(frames / f"rgb{number:04d}.png")
+                if number == 8:
+                    continue
+                for axis, length in enumerate((u, v)):
+                    flow = np.full((40, 48), 128, np.uint8)  # no motion
+                    flow[top : top + 16, left : left + 16] = 128 + round(length * 255 / 40)
+                    Image.fromarray(flow).save(flows[axis] / f"flow_{'xy'[axis]}_{number:05d}.png")
+    return root

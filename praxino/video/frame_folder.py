@@ -45,6 +45,15 @@ def is_frame_folder(source: object) -> bool:
         return any(_PICTURE.fullmatch(entry.name) for entry in entries)
 
 
+def picture_paths(folder: str | os.PathLike[str]) -> list[Path]:
+    """The frames of a folder in the order of their numbers.
+
+    Raises:
+        VideoError: pictures of two kinds.
+    """
+    return [path for _, path in _pictures(os.fspath(folder), Path(folder))]
+
+
 class FrameFolderVideo(Video):
     """The pictures of a folder; made by `open_video`.
 
@@ -59,9 +68,9 @@ class FrameFolderVideo(Video):
     def __init__(self, folder: str | os.PathLike[str], short_side: int | None) -> None:
         name = os.fspath(folder)
         self._pictures = _pictures(name, Path(folder))
-        rate = _rate(name, Path(folder) / RATE_FILE)
+        rate = rate_of(folder)
         numbers = np.array([number for number, _ in self._pictures])
-        first = _read_picture(name, self._pictures[0][1])
+        first = read_picture(name, self._pictures[0][1])
         super().__init__(name, self._pictures[0][1].suffix[1:].lower(), "pictures")
         self._stored = first.shape
         self._convert = Converter(name, _as_frame(first), short_side)
@@ -78,7 +87,7 @@ class FrameFolderVideo(Video):
 
     def _fetch(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         path = self._pictures[index][1]
-        pixels = _read_picture(self.name, path)
+        pixels = read_picture(self.name, path)
         if pixels.shape != self._stored:
             raise VideoError(
                 self.name,
@@ -126,7 +135,13 @@ def _pictures(name: str, folder: Path) -> list[tuple[int, Path]]:
     return sorted(found.items())
 
 
-def _rate(name: str, path: Path) -> float:
+def rate_of(folder: str | os.PathLike[str]) -> float:
+    """Frames per second of a folder of pictures.
+
+    Raises:
+        VideoError: `rate`: its file does not hold a number.
+    """
+    name, path = os.fspath(folder), Path(folder) / RATE_FILE
     if not path.exists():
         return FRAMES_PER_SECOND
     with io.BufferedReader(SizedFile(open_regular(name, path))) as file:
@@ -145,8 +160,16 @@ def _rate(name: str, path: Path) -> float:
     return rate
 
 
-def _read_picture(name: str, path: Path) -> NDArray[np.uint8]:
-    """`(H, W, 3)` RGB."""
+def read_picture(name: str, path: Path) -> NDArray[np.uint8]:
+    """A JPEG or PNG picture: `(H, W, 3)` RGB.
+
+    Args:
+        name: the video that it belongs to, for errors.
+        path: of the picture.
+
+    Raises:
+        VideoError: `damaged`, `too_deep`, `too_large` or `not_a_regular_file`.
+    """
     try:
         with io.BufferedReader(SizedFile(open_regular(os.fspath(path), path))) as file:
             with Image.open(file, formats=("JPEG", "PNG")) as picture:
