@@ -1191,23 +1191,28 @@ def import_(
     split: int | None = None,
     test: str | None = None,
     num_classes: int | None = None,
+    flow: Path | None = None,
 ) -> None:
     """Turn a benchmark's official files into a manifest.
 
     Args:
-        name: ucf101, hmdb51, kth, kinetics or ut_interaction.
-        annotations: the official files or folder; ut_interaction needs none.
+        name: gtea61, ucf101, hmdb51, kth, kinetics or ut_interaction.
+        annotations: the official files or folder; gtea61 and ut_interaction need none.
         videos: the folder of the videos.
         to: the manifest to write, .parquet or .csv.
         split: which official split (ucf101, hmdb51).
         test: the set to test on, set1 or set2; the other is trained on (ut_interaction).
         num_classes: 400, 600 or 700 (kinetics).
+        flow: a folder to pack the flow into that comes with the videos (gtea61).
     """
     from praxino.datasets import READERS
+    from praxino.datasets.gtea61 import pack_gtea61_flow
     from praxino.datasets.ut_interaction import cross_set
 
     if name not in READERS:
         raise ValueError(f"There is no reader named {name!r}.{did_you_mean(name, READERS)}")
+    if flow is not None and name != "gtea61":
+        raise ValueError(f"The reader of {name} has no option --flow.")
     options = {"split": split, "num_classes": num_classes}
     given = {key: value for key, value in options.items() if value is not None}
     known = inspect.signature(READERS[name]).parameters
@@ -1216,7 +1221,7 @@ def import_(
             raise ValueError(f"The reader of {name} has no option --{option.replace('_', '-')}.")
     if len(annotations) > 1:
         raise ValueError(f"{name} reads one file or folder, got {len(annotations)}.")
-    if not annotations and name != "ut_interaction":
+    if not annotations and name not in ("gtea61", "ut_interaction"):
         raise ValueError(f"{name} needs the official annotation file or folder after its name.")
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option in options and option not in given:
@@ -1235,6 +1240,9 @@ def import_(
     say(out, sentence)
     hint = "" if inside else f" (its videos: --data.videos {videos})"
     say(out, f"Wrote {to}{hint}")
+    if flow is not None:
+        packed = pack_gtea61_flow(manifest, flow)
+        say(out, f"Packed the flow of {packed} videos into {flow} (for --data.flow {flow})")
 
 
 @app.command(group=REST)

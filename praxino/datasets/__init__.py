@@ -6,6 +6,7 @@ the counts against the published ones, and returns a `praxino.datasets.manifest.
 
 from collections.abc import Callable
 
+from praxino.datasets.gtea61 import read_gtea61
 from praxino.datasets.hmdb51 import read_hmdb51
 from praxino.datasets.kinetics import read_kinetics
 from praxino.datasets.kth import read_kth
@@ -14,6 +15,7 @@ from praxino.datasets.ucf101 import read_ucf101
 from praxino.datasets.ut_interaction import read_ut_interaction
 
 READERS: dict[str, Callable[..., Manifest]] = {
+    "gtea61": read_gtea61,
     "hmdb51": read_hmdb51,
     "kinetics": read_kinetics,
     "kth": read_kth,
