@@ -43,7 +43,6 @@ from praxino.weights.fitting import State
 __all__ = ["actionvlad", "actionvlad_flow", "actionvlad_two_stream", "vlad"]
 
 Fusion = Literal["concat", "early", "late"]
-CHANNELS = 512  # of conv5_3
 EPS = 1e-6  # TensorFlow bounds the squared length from below by 1e-12
 RGB_SHARE, FLOW_SHARE = 1 / 3, 2 / 3  # of the logits
 
@@ -126,17 +125,19 @@ class NetVlad(nn.Module):
         return F.normalize(each.flatten(1), dim=1, eps=EPS)
 
 
-def vgg16_conv5(channels: int = 3) -> nn.Sequential:
+def vgg16_conv5(channels: int = 3, width: int = 64) -> nn.Sequential:
     """The layers of torchvision's VGG-16 up to conv5_3, without its ReLU; they keep their numbers.
 
     Args:
         channels: of the pictures.
+        width: channels of conv1; conv5 has eight times as many.
     """
     # Imported late: it takes seconds. The whole network would start 120 million more weights.
     from torchvision.models.vgg import cfgs, make_layers
 
-    layers: nn.Sequential = make_layers(cfgs["D"])[:-2]
-    layers[0] = nn.Conv2d(channels, 64, 3, padding=1)
+    widths = [one if one == "M" else int(one) * width // 64 for one in cfgs["D"]]
+    layers: nn.Sequential = make_layers(widths)[:-2]
+    layers[0] = nn.Conv2d(channels, width, 3, padding=1)
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -146,7 +147,7 @@ def vgg16_conv5(channels: int = 3) -> nn.Sequential:
 
 
 def _maps(network: nn.Module, clip: Tensor) -> Tensor:
-    """Of every frame: `(B, C, T, H, W)` to `(B, 512, T, H / 16, W / 16)`."""
+    """Of every frame: `(B, C, T, H, W)` to `(B, D, T, H / 16, W / 16)`."""
     maps = network(rearrange(clip, "b c t h w -> (b t) c h w"))
     return rearrange(maps, "(b t) d h w -> b d t h w", b=len(clip))
 
@@ -185,20 +186,22 @@ class ActionVlad(nn.Module):
         size: int,
         centres: int,
         alpha: float,
+        width: int,
         stack: int = 1,
         places: int | None = None,
         hard: bool = False,
     ) -> None:
         super().__init__()
+        channels = 8 * width
         self.clip_spec = _clip_spec((stream,), frames, size)
         self.stack, self.places = stack, places
-        self.backbone = vgg16_conv5(self.clip_spec.channels * stack)
-        self.vlad = NetVlad(CHANNELS, centres, alpha=alpha, hard=hard)
+        self.backbone = vgg16_conv5(self.clip_spec.channels * stack, width)
+        self.vlad = NetVlad(channels, centres, alpha=alpha, hard=hard)
         self.dropout = nn.Dropout(0.5)
-        self.head = _head(centres * CHANNELS, num_classes)
+        self.head = _head(centres * channels, num_classes)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """conv5_3 of each frame, or each stack: `(B, 512, T', H / 16, W / 16)`."""
+        """conv5_3 of each frame, or each stack: `(B, D, T', H / 16, W / 16)`."""
         check_clip(
             clip,
             "ActionVLAD",
@@ -240,6 +243,7 @@ class ActionVladTwoStream(nn.Module):
         size: int,
         centres: int,
         alpha: float,
+        width: int,
         stack: int,
         places: int,
     ) -> None:
@@ -247,18 +251,17 @@ class ActionVladTwoStream(nn.Module):
         if fusion not in get_args(Fusion):
             raise ValueError(f"fusion is one of {', '.join(get_args(Fusion))}, not {fusion!r}.")
         self.fusion, self.stack, self.places = fusion, stack, places
-        self.rgb, self.flow = vgg16_conv5(3), vgg16_conv5(2 * stack)
-        vectors = 1
+        self.rgb, self.flow = vgg16_conv5(3, width), vgg16_conv5(2 * stack, width)
+        channels = 8 * width
         if fusion == "late":
-            self.rgb_vlad = NetVlad(CHANNELS, centres, alpha=alpha)
-            self.flow_vlad = NetVlad(CHANNELS, centres, alpha=alpha)
-            vectors = 2
+            self.rgb_vlad = NetVlad(channels, centres, alpha=alpha)
+            self.flow_vlad = NetVlad(channels, centres, alpha=alpha)
         else:
-            channels = 2 * CHANNELS if fusion == "concat" else CHANNELS
-            vectors = channels // CHANNELS
-            self.vlad = NetVlad(channels, centres, alpha=alpha)
+            together = 2 * channels if fusion == "concat" else channels
+            self.vlad = NetVlad(together, centres, alpha=alpha)
+        vector = centres * (channels if fusion == "early" else 2 * channels)
         self.dropout = nn.Dropout(0.5)
-        self.head = _head(vectors * centres * CHANNELS, num_classes)
+        self.head = _head(vector, num_classes)
         self.clip_spec = _clip_spec(("rgb", "flow"), frames, size)
 
     def forward_features(self, clip: Tensor) -> Tensor:
@@ -324,6 +327,7 @@ def actionvlad(
     size: int = 224,
     centres: int = 64,
     alpha: float = 1000.0,
+    width: int = 64,
 ) -> ActionVlad:
     """ActionVLAD on colours: 25 frames over the whole video.
 
@@ -331,10 +335,13 @@ def actionvlad(
         num_classes: K; HMDB51 has 51.
         frames: T of `clip_spec`; any T can be fed.
         size: H and W of `clip_spec`, in pixels.
-        centres: of the bag; the vector that is classified has 512 numbers for each.
+        centres: of the bag; the vector that is classified has a feature's length for each.
         alpha: how hard features are shared out at first.
+        width: channels of the first convolution; a feature has eight times as many.
     """
-    return ActionVlad(num_classes, "rgb", frames=frames, size=size, centres=centres, alpha=alpha)
+    return ActionVlad(
+        num_classes, "rgb", frames=frames, size=size, centres=centres, alpha=alpha, width=width
+    )
 
 
 def actionvlad_flow(
@@ -344,6 +351,7 @@ def actionvlad_flow(
     size: int = 224,
     centres: int = 64,
     alpha: float = 1000.0,
+    width: int = 64,
     stack: int = 10,
     places: int = 25,
 ) -> ActionVlad:
@@ -355,6 +363,7 @@ def actionvlad_flow(
         size: H and W of `clip_spec`, in pixels.
         centres: of the bag.
         alpha: how hard features are shared out at first.
+        width: channels of the first convolution.
         stack: how many successive flows are seen as one.
         places: how many stacks, spread evenly over the clip.
     """
@@ -366,6 +375,7 @@ def actionvlad_flow(
         size=size,
         centres=centres,
         alpha=alpha,
+        width=width,
         stack=stack,
         places=places,
     )
@@ -379,6 +389,7 @@ def actionvlad_two_stream(
     size: int = 224,
     centres: int = 64,
     alpha: float = 1000.0,
+    width: int = 64,
     stack: int = 10,
     places: int = 25,
 ) -> ActionVladTwoStream:
@@ -392,6 +403,7 @@ def actionvlad_two_stream(
         size: H and W of `clip_spec`, in pixels.
         centres: of each bag.
         alpha: how hard features are shared out at first.
+        width: channels of the first convolution.
         stack: how many successive flows are seen as one.
         places: how many stacks, and colour frames where they begin, spread evenly over the clip.
     """
@@ -403,13 +415,19 @@ def actionvlad_two_stream(
         size=size,
         centres=centres,
         alpha=alpha,
+        width=width,
         stack=stack,
         places=places,
     )
 
 
 def vlad(
-    num_classes: int = 51, *, frames: int = 25, size: int = 224, centres: int = 64
+    num_classes: int = 51,
+    *,
+    frames: int = 25,
+    size: int = 224,
+    centres: int = 64,
+    width: int = 64,
 ) -> ActionVlad:
     """VLAD that does not learn: hard assignment to fixed centres, then a classifier.
 
@@ -418,9 +436,17 @@ def vlad(
         frames: T of `clip_spec`; any T can be fed.
         size: H and W of `clip_spec`, in pixels.
         centres: of the bag.
+        width: channels of the first convolution.
     """
     return ActionVlad(
-        num_classes, "rgb", frames=frames, size=size, centres=centres, alpha=1.0, hard=True
+        num_classes,
+        "rgb",
+        frames=frames,
+        size=size,
+        centres=centres,
+        alpha=1.0,
+        width=width,
+        hard=True,
     )
 
 

@@ -37,10 +37,12 @@ STRIDE = 16  # pixels of the picture in one of the map
 class RStarCnn(nn.Module):
     """VGG-16 on regions; see `rstar_cnn`."""
 
-    def __init__(self, num_classes: int, *, hidden: int, frames: int, size: int) -> None:
+    def __init__(
+        self, num_classes: int, *, hidden: int, width: int, frames: int, size: int
+    ) -> None:
         super().__init__()
-        self.backbone = vgg16_conv5()
-        self.fc6 = nn.Linear(512 * POOLED * POOLED, hidden)
+        self.backbone = vgg16_conv5(3, width)
+        self.fc6 = nn.Linear(8 * width * POOLED * POOLED, hidden)
         self.fc7 = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(0.5)
         self.head = nn.Linear(2 * hidden, num_classes)  # w, then w_s
@@ -51,13 +53,13 @@ class RStarCnn(nn.Module):
         self.clip_spec = ClipSpec(frames, size=size, resize_short=size)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """conv5_3 of each frame: `(B, 512, T, H / 16, W / 16)`."""
+        """conv5_3 of each frame: `(B, D, T, H / 16, W / 16)`."""
         check_clip(clip, "R*CNN", least_size=STRIDE)
         maps = self.backbone(rearrange(clip, "b c t h w -> (b t) c h w")).relu()
         return rearrange(maps, "(b t) d h w -> b d t h w", b=len(clip))
 
     def _phi(self, maps: Tensor, boxes: Tensor) -> Tensor:
-        """Regions `(F, N, 4)` of as many maps `(F, 512, h, w)` as vectors `(F, N, hidden)`."""
+        """Regions `(F, N, 4)` of as many maps `(F, D, h, w)` as vectors `(F, N, hidden)`."""
         # Imported late: it takes seconds, and most of praxino does without.
         from torchvision.ops import roi_pool
 
@@ -65,7 +67,7 @@ class RStarCnn(nn.Module):
         rows = torch.cat(
             [numbers.repeat_interleave(boxes.shape[1])[:, None], boxes.flatten(0, 1)], 1
         )
-        pooled = roi_pool(maps, rows.to(maps), POOLED, 1 / STRIDE)  # (F * N, 512, 7, 7)
+        pooled = roi_pool(maps, rows.to(maps), POOLED, 1 / STRIDE)  # (F * N, D, 7, 7)
         vectors = self.dropout(self.fc6(pooled.flatten(1)).relu())
         vectors = self.dropout(self.fc7(vectors).relu())
         return vectors.view(*boxes.shape[:2], -1)
@@ -198,17 +200,23 @@ def _check_boxes(clip: Tensor, person_boxes: Tensor, candidate_boxes: Tensor) ->
 
 
 def rstar_cnn(
-    num_classes: int = 10, *, hidden: int = 4096, frames: int = 4, size: int = 600
+    num_classes: int = 10,
+    *,
+    hidden: int = 4096,
+    width: int = 64,
+    frames: int = 4,
+    size: int = 600,
 ) -> RStarCnn:
     """R*CNN on VGG-16.
 
     Args:
         num_classes: K; the paper's VOC 2012 has 10 actions.
-        hidden: units of fc6 and fc7; ImageNet's weights have 4096.
+        hidden: units of fc6 and fc7.
+        width: channels of the first convolution.
         frames: T of `clip_spec`; any T can be fed.
         size: H and W of `clip_spec`, in pixels.
     """
-    return RStarCnn(num_classes, hidden=hidden, frames=frames, size=size)
+    return RStarCnn(num_classes, hidden=hidden, width=width, frames=frames, size=size)
 
 
 def from_torchvision(state: State, model: nn.Module) -> State:

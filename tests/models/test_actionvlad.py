@@ -24,7 +24,7 @@ from praxino.models.actionvlad import (
     vgg16_conv5,
 )
 
-SMALL: dict[str, Any] = {"frames": 2, "size": 32, "centres": 3}
+SMALL: dict[str, Any] = {"frames": 2, "size": 32, "centres": 3, "width": 8}
 FLOWS: dict[str, Any] = {**SMALL, "frames": 4, "stack": 2, "places": 2}
 
 
@@ -94,8 +94,8 @@ def test_assignment_starts_as_distances_to_the_centres() -> None:
 def test_neither_order_nor_place_matters() -> None:
     model = built("actionvlad", SMALL)
     torch.testing.assert_close(
-        model.vlad(torch.randn(1, 8, 512, generator=torch.Generator().manual_seed(0))),
-        model.vlad(torch.randn(1, 8, 512, generator=torch.Generator().manual_seed(0)).flip(1)),
+        model.vlad(torch.randn(1, 8, 64, generator=torch.Generator().manual_seed(0))),
+        model.vlad(torch.randn(1, 8, 64, generator=torch.Generator().manual_seed(0)).flip(1)),
     )
     clip = clip_for(model)
     torch.testing.assert_close(model(clip), model(clip.flip(2)), rtol=1e-4, atol=1e-5)
@@ -104,8 +104,8 @@ def test_neither_order_nor_place_matters() -> None:
 def test_features_are_taken_before_the_relu() -> None:
     model = built("actionvlad", SMALL)
     assert isinstance(model.backbone[-1], nn.Conv2d)
-    assert model.forward_features(clip_for(model)).shape == (1, 512, 2, 2, 2)
-    assert model.head.in_features == 3 * 512
+    assert model.forward_features(clip_for(model)).shape == (1, 64, 2, 2, 2)
+    assert model.head.in_features == 3 * 64
 
 
 def test_stacks_of_flow_are_spread_over_the_clip() -> None:
@@ -122,9 +122,9 @@ def test_stacks_of_flow_are_spread_over_the_clip() -> None:
 @pytest.mark.parametrize(
     ("fusion", "bags"),
     [
-        ("concat", [(8, 1024)]),  # 2 stacks of 2 x 2 positions
-        ("early", [(16, 512)]),
-        ("late", [(8, 512), (8, 512)]),
+        ("concat", [(8, 128)]),  # 2 stacks of 2 x 2 positions
+        ("early", [(16, 64)]),
+        ("late", [(8, 64), (8, 64)]),
     ],
 )
 def test_streams_meet_in_three_ways(fusion: str, bags: list[tuple[int, int]]) -> None:
@@ -240,12 +240,12 @@ def test_reads_the_authors_network(stream: str) -> None:
 def test_imagenet_weights_reach_colours_and_flow() -> None:
     model = built("actionvlad_two_stream", FLOWS)
     torch.manual_seed(1)
-    state = {f"features.{name}": value for name, value in vgg16_conv5().state_dict().items()}
+    state = {f"features.{name}": value for name, value in vgg16_conv5(3, 8).state_dict().items()}
     state |= {"classifier.6.weight": torch.zeros(2, 2), "classifier.6.bias": torch.zeros(2)}
     found = convert_state_dict(state, source="torchvision", model=model)
     first = state["features.0.weight"]
     assert torch.equal(found["rgb.0.weight"], first)
-    assert found["flow.0.weight"].shape == (64, 4, 3, 3)
+    assert found["flow.0.weight"].shape == (8, 4, 3, 3)
     torch.testing.assert_close(found["flow.0.weight"][:, 3], first.mean(1))
     assert torch.equal(found["flow.28.bias"], state["features.28.bias"])
 
@@ -276,5 +276,5 @@ def test_a_fusion_is_one_of_three() -> None:
 
 def test_centres_of_another_shape_are_refused() -> None:
     layer = actionvlad(3, **SMALL).vlad
-    with pytest.raises(ValueError, match=r"are \(3, 512\), got \(2, 512\): build it with as many"):
-        layer.start_from(torch.zeros(2, 512))
+    with pytest.raises(ValueError, match=r"are \(3, 64\), got \(2, 64\): build it with as many"):
+        layer.start_from(torch.zeros(2, 64))

@@ -27,7 +27,7 @@ VIT = PROBED | {"hidden": 48}
 PROBED |= {"probe_depth": 1}
 # Three frames, so that each gate has done something; cells enough that attention is a choice.
 EGO = {"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 64}
-VLAD = {"frames": 3, "size": 32, "centres": 4, "alpha": 10.0}
+VLAD = {"frames": 3, "size": 32, "centres": 4, "alpha": 10.0, "width": 8}
 STACKS = {"stack": 2, "places": 2}
 VOLUMES = {"backbone": "resnet18", "frames": 4, "size": 32, "crop": 24, "stretch": 2}
 SEEING = {"frames": 2, "size": 32, "hidden": 8, "backbone": "resnet18"}
@@ -55,6 +55,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "cnn_gru": (RECURRENT | {"frozen": False}, (1, 1, 1)),
     "cnn_lstm": (RECURRENT | {"frozen": False}, (1, 1, 1)),
     "cnn_rnn": (RECURRENT | {"frozen": False}, (1, 1, 1)),
+    "conv_gru": ({"width": 4, "frames": 3, "size": 16}, (1, 1, 1)),
     "csn_r101": ({"frames": 2, "size": 32}, (1, 1, 1)),
     "densenet3d_121": ({"frames": 16, "size": 61, "growth": 8}, (15, 29, 29)),
     "densenet3d_169": ({"frames": 16, "size": 61, "growth": 8}, (15, 29, 29)),
@@ -71,6 +72,9 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "fast_only_r50": ({"frames": 4, "size": 32}, (1, 1, 1)),
     "frame_difference": ({"frames": 4, "size": 32}, (4, 1, 1)),
     "fstcn": ({"frames": 14, "stride": 2, "size": 40, "hidden": 64}, (14, 25, 25)),
+    "gru_rcn": ({"width": 2, "frames": 3, "size": 32}, (1, 32, 32)),
+    "gru_rcn_bidirectional": ({"width": 2, "frames": 3, "size": 32}, (1, 32, 32)),
+    "gru_rcn_stacked": ({"width": 2, "frames": 3, "size": 32}, (1, 32, 32)),
     "hara_r2plus1d_10": (HARA, (1, 1, 1)),
     "hara_r2plus1d_101": (HARA, (1, 1, 1)),
     "hara_r2plus1d_152": (HARA, (1, 1, 1)),
@@ -137,6 +141,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "r3d_18": ({"frames": 4, "size": 32}, (1, 1, 1)),
     "r3d_18_jf": ({"frames": 4, "size": 32}, (1, 1, 1)),
     "r3d_34_jf": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "recurrent_conv": ({"width": 4, "frames": 3, "size": 16}, (1, 1, 1)),
     "resnet3d_10": (HARA, (1, 1, 1)),
     "resnet3d_101": (HARA, (1, 1, 1)),
     "resnet3d_152": (HARA, (1, 1, 1)),
@@ -149,7 +154,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "resnext3d_200": (HARA | {"widen": 0.25}, (1, 1, 1)),
     "resnext3d_50": (HARA | {"widen": 0.25}, (1, 1, 1)),
     "rev_mvit_b": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
-    "rstar_cnn": ({"frames": 2, "size": 64, "hidden": 8}, (1, 16, 16)),
+    "rstar_cnn": ({"frames": 2, "size": 64, "hidden": 8, "width": 8}, (1, 16, 16)),
     "s3d": ({"frames": 8, "size": 32}, (5, 17, 17)),
     "s3d_g": ({"frames": 8, "size": 32}, (5, 17, 17)),
     "single_frame": (ON_2D, (1, 1, 1)),
@@ -240,7 +245,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "vjepa2_g": (PROBED, (2, 32, 32)),
     "vjepa2_h": (PROBED, (2, 32, 32)),
     "vjepa2_l": (PROBED, (2, 32, 32)),
-    "vlad": ({"frames": 2, "size": 32, "centres": 4}, (1, 16, 16)),
+    "vlad": ({"frames": 2, "size": 32, "centres": 4, "width": 8}, (1, 16, 16)),
     "wide_resnet3d_101": ({"frames": 3, "size": 33, "k": 0.125}, (1, 1, 1)),
     "wide_resnet3d_152": ({"frames": 3, "size": 33, "k": 0.125}, (1, 1, 1)),
     "wide_resnet3d_200": ({"frames": 3, "size": 33, "k": 0.125}, (1, 1, 1)),

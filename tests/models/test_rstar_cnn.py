@@ -14,7 +14,7 @@ from praxino.models.rstar_cnn import LEAST_OVERLAP, MOST_OVERLAP, WINDOWS, overl
 
 def small() -> Any:
     torch.manual_seed(0)
-    return rstar_cnn(3, hidden=8, frames=2, size=64).eval()
+    return rstar_cnn(3, hidden=8, width=8, frames=2, size=64).eval()
 
 
 PERSON = torch.tensor([[[0.0, 0.0, 40.0, 40.0]]])
@@ -131,7 +131,7 @@ def test_two_steps_of_training_lower_the_loss() -> None:
 
 def test_imagenet_weights_fill_all_but_the_head() -> None:
     model = small()
-    state = {f"features.{name}": value for name, value in vgg16_conv5().state_dict().items()}
+    state = {f"features.{name}": value for name, value in vgg16_conv5(3, 8).state_dict().items()}
     for number, layer in ((0, model.fc6), (3, model.fc7), (6, model.head)):
         state |= {f"classifier.{number}.{leaf}": p + 1 for leaf, p in layer.state_dict().items()}
     found = convert_state_dict(state, source="torchvision", model=model)
