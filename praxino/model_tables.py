@@ -148,7 +148,7 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
     table.add_column("ours", justify="right")
     table.add_column("verdict")
     table.add_column("source", overflow="fold")
-    styles = {"equal": "green", "differs": "bold red", "erratum": "yellow"}
+    styles = {"equal": "green", "differs": "bold red", "erratum": "yellow", "not at hand": "dim"}
     said = ""
     for row in comparisons:
         table.add_row(
@@ -161,8 +161,9 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
         )
         said = row.model
     console.print(table)
-    for source, why in dict.fromkeys((row.source, row.why) for row in comparisons if row.why):
-        console.print(f"erratum: {source}: {why}", highlight=False, markup=False)
+    reasons = [(row.verdict, row.source, row.why) for row in comparisons if row.why]
+    for verdict, source, why in dict.fromkeys(reasons):
+        console.print(f"{verdict}: {source}: {why}", highlight=False, markup=False)
     counts = Counter[str](row.verdict for row in comparisons)
     console.print(
         ", ".join(f"{counts[verdict]} {verdict}" for verdict in styles if counts[verdict]),

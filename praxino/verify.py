@@ -16,6 +16,7 @@ from praxino.models.table import PUBLISHED
 from praxino.weights.shapes_only import ShapesOnly
 
 TOLERANCE = 0.01  # of multiply-adds: some count biases, some one operation of a norm
+Verdict = Literal["equal", "differs", "erratum", "not at hand"]
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -28,16 +29,17 @@ class Comparison:
         what: "parameters", "multiply-adds", or a layer's, for example "size of stage4".
         published: as it is printed there.
         ours: in the same unit.
-        verdict: "erratum" where the number differs, and the source is known to be wrong.
+        verdict: "erratum" where the number differs, and the source is known to be wrong; "not at
+            hand" where what it is a number of is elsewhere.
         source: who states it.
-        why: of an erratum.
+        why: of an erratum, or of what is not at hand.
     """
 
     model: str
     what: str
     published: str
     ours: str
-    verdict: Literal["equal", "differs", "erratum"]
+    verdict: Verdict
     source: str
     why: str = ""
 
@@ -64,9 +66,7 @@ def _compare(claim: Published) -> Iterator[Comparison]:
         # A source that is known to be wrong and agrees with us is as suspicious as a right one
         # that does not.
         expected = claim.erratum is None
-        verdict: Literal["equal", "differs", "erratum"] = (
-            "differs" if equal != expected else "equal" if expected else "erratum"
-        )
+        verdict: Verdict = "differs" if equal != expected else "equal" if expected else "erratum"
         return Comparison(model, what, published, ours, verdict, claim.source, claim.erratum or "")
 
     if claim.parameters is not None:

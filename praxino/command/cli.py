@@ -8,6 +8,7 @@ import glob
 import inspect
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,6 +28,7 @@ from praxino.command.terminal import (
     out,
     print_counts,
     print_evaluation,
+    print_fusion,
     print_top,
     say,
     training_progress,
@@ -716,6 +718,73 @@ def evaluate(
     return result.ledger.exit_code
 
 
+# --- fuse ----------------------------------------------------------------------------------------
+
+
+@app.command(group=MODELS)
+def fuse(
+    tables: Annotated[list[Path], Parameter(help="Two or more, each of one model.")],
+    /,
+    *,
+    weights: str | None = None,
+    by: Literal["average", "product", "max", "svm"] = "average",
+    scale: Literal["as_is", "softmax", "l2"] = "as_is",
+    search: Annotated[bool, Parameter(negative="")] = False,
+    train: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    cost: float = 1.0,
+    output: Path | None = None,
+) -> int:
+    """Fuse what several models have said of the same videos, and measure it.
+
+    Videos are laid together by name, in whatever order the tables have them.
+
+    Args:
+        tables: predictions.parquet of praxino evaluate; CSV with a column for each class, or of
+            praxino predict; .h5 of ActionVLAD, .mat of LTC. Two or more.
+        weights: one for each table, such as 1,1.5; all alike unless given.
+        by: average of the scores, product of probabilities, max, or a linear svm on all of them.
+        scale: softmax turns logits into probabilities first, l2 gives each video's scores length
+            one.
+        search: find the weights that are best on these very videos, and say so.
+        train: for --by svm: the same models' tables of other videos, in the same order.
+        cost: of the SVM, C.
+        output: write the fused table, .parquet or .csv.
+    """
+    if train == []:
+        raise ValueError("--train needs a table, or several.")
+    from praxino.fuse import fuse as fuse_files
+
+    if output is not None:
+        if output.suffix.lower() not in (".parquet", ".csv"):
+            raise ValueError(f"--output {output} must end in .parquet or .csv.")
+        if output.resolve() in {path.resolve() for path in (*tables, *(train or ()))}:
+            raise ValueError(f"{output} is one of the tables to be read. Write to another place.")
+        check_writable(output)
+    found = fuse_files(
+        tables,
+        weights=None if weights is None else _numbers("--weights", weights),
+        by=by,
+        scale=scale,
+        search=search,
+        train=train or (),
+        cost=cost,
+    )
+    print_fusion(found)
+    if output is not None:
+        say(out, f"Wrote {found.table.save(output)}")
+    return EXIT_OK
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    """Numbers with commas between them."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"{option} must be numbers with commas, such as 1,1.5; got {text!r}."
+        ) from None
+
+
 # --- models --------------------------------------------------------------------------------------
 
 
@@ -763,6 +832,7 @@ def models(
 @app.command(group=MODELS)
 def verify(
     *names: str,
+    scores: Path | None = None,
     json_: Annotated[Output | None, Parameter(name="--json")] = None,
 ) -> int:
     """Compare every published number of the architectures with our own.
@@ -770,17 +840,24 @@ def verify(
     Needs no network and no video. The exit status is 1 when a number differs.
 
     Args:
-        names: of models; none: all.
+        names: of models; none: all, and what is published of score files.
+        scores: the folder of published score files, of ActionVLAD and LTC; named by
+            PRAXINO_PUBLISHED_SCORES unless given.
         json_: write everything as JSON; - is standard output.
     """
     from praxino.model_tables import print_comparisons
     from praxino.models import MODELS
+    from praxino.published_scores import VARIABLE, verify_scores
     from praxino.verify import verify as compare
 
     for name in names:
         if name not in MODELS:
             raise ValueError(f"There is no model named {name!r}.{did_you_mean(name, MODELS)}")
     found = list(compare(names))
+    if not names:
+        found += verify_scores(scores or os.environ.get(VARIABLE) or None)
+    elif scores is not None:
+        raise ValueError("--scores is of no model's architecture: name either, not both.")
     if not found:
         raise ValueError(f"No number is published of {', '.join(names)}.")
     if json_ is not None:

@@ -19,7 +19,9 @@ from praxino.shortened import printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from praxino.fuse import Fusion
     from praxino.results import Evaluation, Recognition
+    from praxino.score_tables import ScoreTable
     from praxino.train import Listener
 
 
@@ -89,6 +91,28 @@ def print_evaluation(result: "Evaluation") -> None:
         complain(f"{entry.item}: {reason} It counts as wrong.", EXIT_SOME_ITEMS_FAILED)
     if result.ledger.failures:
         print_counts(result.ledger)
+
+
+def print_fusion(found: "Fusion") -> None:
+    """Each table's accuracy and the fused one's, and how it was done."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("table", overflow="fold")
+    for title in ("weight", "right", "unread"):
+        table.add_column(title, justify="right")
+    weights = found.weights or (None,) * len(found.tables)
+    for one, weight in zip(found.tables, weights, strict=True):
+        said = "" if weight is None else f"{weight:.3g}"
+        table.add_row(one.name, said, _share_right(one), str(int((~one.read).sum()) or ""))
+    table.add_row(found.rule, "", _share_right(found.table), "", style="bold")
+    out.print(table)
+    say(out, f"{len(found.table.videos):,} videos, laid together {found.matched}")
+    if found.searched:
+        say(out, "The weights were searched for on these very videos: a number that is kind.")
+
+
+def _share_right(table: "ScoreTable") -> str:
+    accuracy = table.accuracy()
+    return "no labels" if accuracy is None else f"{accuracy:.2%}"
 
 
 def print_counts(ledger: Ledger, console: Console = out) -> None:

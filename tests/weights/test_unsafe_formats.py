@@ -29,10 +29,13 @@ from praxino.datasets.tables import read_table
 from praxino.errors import EnvironmentFault
 from praxino.evaluate import evaluate, evaluate_again
 from praxino.flow import draw_flow
+from praxino.fuse import fuse
 from praxino.models import create_model, load_weights
 from praxino.predict import predict
+from praxino.published_scores import read_published
 from praxino.recipe import load_recipe, read_config
 from praxino.report import write_report
+from praxino.score_tables import read_scores
 from praxino.train import train
 from praxino.video.flow_store import read_record
 from praxino.video.reader import open_video
@@ -141,10 +144,12 @@ READS: dict[str, Callable[[Path], object]] = {
     "evaluate.evaluate(model)": lambda path: evaluate(path, path),
     "evaluate.evaluate_again(path)": evaluate_again,
     "flow.draw_flow(path)": lambda path: draw_flow(path, path.parent / "out.png"),
+    "fuse.fuse(paths)": lambda path: fuse([path, path]),
     "models.create_model(weights)": lambda path: create_model("small_3d", weights=path),
     "models.load_weights(source)": lambda path: load_weights(model(), "small_3d", path),
     "predict.predict(model)": lambda path: predict(path, path),
     "predict.predict(source)": lambda path: predict(path, model()),
+    "published_scores.read_published(path)": read_published,
     "recipe.load_recipe(reference)": lambda path: load_recipe(f"{path}:run"),
     "recipe.read_config(path)": read_config,
     "convert.convert(classes)": lambda path: convert(
@@ -159,6 +164,7 @@ READS: dict[str, Callable[[Path], object]] = {
     "convert.convert(file)": lambda path: convert(
         path, "small_3d", output=path.parent / "out.safetensors"
     ),
+    "score_tables.read_scores(path)": read_scores,
     "train.train(config)": lambda path: train(config(source=str(path)), path.parent / "run"),
     "video.flow_store.read_record(path)": read_record,
     "video.reader.open_video(source)": opened,
@@ -244,6 +250,7 @@ HANDED_ON = {
     "datasets.pointlight.draw_contact_sheet(manifest)",
     "datasets.source.root_of(source)",
     "datasets.tables.write_table(path)",
+    "score_tables.ScoreTable.save(path)",
     "video.decoder.Source.__init__(path)",
     "datasets.folder.read_folder(path)",  # below, as a folder
     "video.frame_table.scan(source)",  # of open_video, as the next three are
