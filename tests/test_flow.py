@@ -111,6 +111,25 @@ def test_the_command_fills_a_folder_and_goes_on_where_it_was(videos, tmp_path, c
     assert "2 videos: 2 skipped" in capsys.readouterr().out
 
 
+def test_in_a_locked_process_on_a_device_of_choice(videos, tmp_path):
+    arguments = ["flow", str(videos / "kick/b.mp4"), "--output", str(tmp_path / "flows")]
+    arguments += ["--untrusted", "--device", "cpu", "--method", "torch_tvl1", "--short-side", "32"]
+    assert run(arguments) == 0
+    with open_video(videos / "kick/b.mp4", short_side=32) as video:
+        frames = video.frames([0, 1]).pixels
+    want = flow_to_bytes(compute_flow(frames, "torch_tvl1", device="cpu"))
+    assert (FlowStore(tmp_path / "flows").flow("b.mp4", [0]) == want).all()
+
+
+def test_without_opencv(videos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert run(["flow", str(videos), "--output", str(tmp_path / "flows")]) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "needs OpenCV, which is not installed" in said
+    assert not (tmp_path / "flows").exists()
+
+
 def test_folders_of_pictures(videos, tmp_path, capsys):
     flows = tmp_path / "flows"
     arguments = ["flow", str(videos), "--output", str(flows), "--images"]

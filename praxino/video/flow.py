@@ -32,7 +32,8 @@ def compute_flow(
         frames: `(T, H, W, 3)` uint8 RGB; T is at least 2, H and W at least 16.
         method: one of `FLOW_METHODS`.
         device: `cpu`, `cuda`, ... for the methods on tensors (`lucas_kanade`, `torch_tvl1`,
-            `raft`); the GPU if there is one. OpenCV's compute on the CPU.
+            `raft`); the GPU if there is one and this is no loader's worker. OpenCV's compute on
+            the CPU.
 
     Returns:
         `(T - 1, H, W, 2)` float32 in pixels: u (to the right), then v (down).
@@ -138,22 +139,27 @@ def import_opencv() -> Any:
     """OpenCV with its contributed modules, where TV-L1 is.
 
     Raises:
-        EnvironmentFault: it is not installed.
+        EnvironmentFault: it is not installed, or does not load.
     """
     try:
         import cv2
-    except ImportError:
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        reason = "which is not installed" if missing else f"which does not load: {error}"
         raise EnvironmentFault(
-            "OpenCV is not installed, and this way of computing flow is its. "
-            "Run: pip install 'praxino[flow]'"
+            f"This way of computing flow needs OpenCV, {reason}. "
+            "To install it: pip install 'praxino[flow]'"
         ) from None
     return cv2
 
 
 def _on_tensors(method: str, device: str | None) -> FlowFunction:
+    from torch.utils.data import get_worker_info
+
     from praxino.devices import choose_device
 
-    place = choose_device(device)
+    # A forked process cannot use the GPU, and loader workers are forked.
+    place = choose_device("cpu" if device is None and get_worker_info() else device)
     if method in ("raft", "raft_small"):
         from praxino.video.raft import load_raft, raft_flow
 
@@ -202,6 +208,6 @@ def _opencv_pair(
         except AttributeError:
             raise EnvironmentFault(
                 "This OpenCV has no contributed modules, and TV-L1 is one of them. "
-                "Run: pip install 'praxino[flow]'"
+                "To install them: pip install 'praxino[flow]'"
             ) from None
     return lambda first, second: matcher.calc(first, second, None)

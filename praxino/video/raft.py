@@ -8,6 +8,8 @@ recurrent network then improves the flow in 12 steps, each looking into that tab
 flow points now.
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -56,8 +58,9 @@ def build_raft(name: str) -> nn.Module:
     return network
 
 
+@cache  # a training's worker asks for it at every clip
 def load_raft(name: str, device: torch.device) -> nn.Module:
-    """RAFT with its published weights, ready to be used.
+    """RAFT with its published weights, ready to be used; loaded once in a process.
 
     Args:
         name: `raft_small` or `raft_large`.

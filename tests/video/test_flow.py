@@ -153,6 +153,33 @@ def test_frames_that_have_no_flow():
 
 
 def test_without_opencv(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(EnvironmentFault, match=r"pip install 'praxino\[flow\]'"):
-        compute_flow(np.zeros((2, 32, 32, 3), np.uint8), "dis")
+    frames = np.zeros((2, 32, 32, 3), np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "cv2", None)
+        with pytest.raises(EnvironmentFault, match=r"not installed\. .*'praxino\[flow\]'"):
+            compute_flow(frames, "dis")
+        assert (compute_flow(frames, "lucas_kanade", device="cpu") == 0).all()
+
+    class Broken:
+        def find_spec(self, name, path, target=None):
+            if name == "cv2":
+                raise ImportError("libGL.so.1: cannot open shared object file")
+
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "cv2", raising=False)
+        patch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+        with pytest.raises(EnvironmentFault, match=r"does not load: libGL\.so\.1.*praxino\[flow\]"):
+            compute_flow(frames, "tvl1")
+    with monkeypatch.context() as patch:  # the package without "contrib" in its name
+        patch.delattr("cv2.optflow", raising=True)
+        with pytest.raises(EnvironmentFault, match=r"no contributed modules.*praxino\[flow\]"):
+            compute_flow(frames, "tvl1")
+
+
+def test_in_a_loaders_worker_the_gpu_is_not_touched(monkeypatch):
+    frames, _ = moved("translation", (32, 32))
+    monkeypatch.setattr("praxino.devices.default_device", lambda: "cuda:77")
+    with pytest.raises(EnvironmentFault, match="This machine has no"):
+        compute_flow(frames, "lucas_kanade")
+    monkeypatch.setattr("torch.utils.data.get_worker_info", lambda: "a worker")
+    assert compute_flow(frames, "lucas_kanade").shape == (1, 32, 32, 2)

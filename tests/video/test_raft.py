@@ -38,7 +38,9 @@ def saved(name: str, path: Path) -> None:
     torch.save(raft.build_raft(name).state_dict(), path)
 
 
+@pytest.mark.slow
 def test_published_weights_are_read_and_frames_of_any_size_taken(tmp_path, monkeypatch):
+    raft.load_raft.cache_clear()
     monkeypatch.setenv("PRAXINO_CACHE", str(tmp_path))
     weights = dataclasses.replace(raft.WEIGHTS["raft_small"], sha256_prefix=None, megabytes=None)
     monkeypatch.setitem(raft.WEIGHTS, "raft_small", weights)
@@ -57,6 +59,7 @@ def test_published_weights_are_read_and_frames_of_any_size_taken(tmp_path, monke
 
 
 def test_without_a_network_the_weights_are_asked_for(tmp_path, monkeypatch):
+    raft.load_raft.cache_clear()
     monkeypatch.setenv("PRAXINO_CACHE", str(tmp_path))
 
     def no_connection(*_, **__):
