@@ -208,11 +208,12 @@ def _windows(
 
 def _for_length(spec: ClipSpec, model: nn.Module, seconds: float) -> ClipSpec:
     """The model's own spec; or, where frames spread over the whole video would be much further
-    apart than those it was trained on, clips as long as the spans of its training.
+    apart than those it was trained on, clips as long as the spans of its training. Frames in a row
+    are as far apart as ever.
     """
     card = getattr(model, "card", None)
     seen = (card.notes.get("span_seconds") if card else None) or WINDOW_SECONDS
-    if not spec.spread or seconds < 2 * seen:
+    if not spec.spread or spec.snippet > 1 or seconds < 2 * seen:
         return spec
     return dataclasses.replace(spec, frames_per_second=spec.frames / seen)
 

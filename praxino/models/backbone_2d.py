@@ -1,4 +1,4 @@
-"""Any 2D classification network of torchvision, cut into map, vector and classifier.
+"""Any 2D classification network of torchvision, or BN-Inception, cut into map, vector, classifier.
 
 The models that look at frames (single frame, late fusion, early fusion) stand on this. Parameters
 keep torchvision's names behind `features.` or `neck.`, so published weights load by a rule.
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from praxino.did_you_mean import did_you_mean
+from praxino.models import bn_inception
+from praxino.models.bn_inception import BnInception
 from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
@@ -59,7 +61,8 @@ class Backbone2d(nn.Module):
     """A 2D network without its classifier: frames to a map, a map to a vector.
 
     Args:
-        name: a classification network of torchvision, for example `mobilenet_v2`.
+        name: a classification network of torchvision, for example `mobilenet_v2`, or
+            `bn_inception`.
         channels: of the input; other than 3 replaces the first convolution.
         same_padding: pad convolutions of stride 2 right and bottom only, as TensorFlow's `SAME`
             does for images of even size. Needed for weights that were trained that way.
@@ -120,6 +123,8 @@ def _torchvision_network(name: str) -> nn.Module:
     from torchvision import models
 
     _check_name(name)
+    if name == "bn_inception":
+        return BnInception()
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         # The auxiliary classifiers train the lower layers only; published weights drop them too.
@@ -131,7 +136,7 @@ def _torchvision_network(name: str) -> nn.Module:
 def _check_name(name: str) -> None:
     from torchvision import models
 
-    names = models.list_models(module=models)
+    names = [*models.list_models(module=models), "bn_inception"]
     if name not in names:
         raise ValueError(
             f"torchvision has no image network named {name!r}.{did_you_mean(name, names)}"
@@ -219,7 +224,7 @@ class _SameConv2d(nn.Conv2d):
 
 
 def imagenet_weights(backbone: str) -> dict[str, Weights]:
-    """The first ImageNet weights that torchvision published for a network, named `imagenet`.
+    """The first ImageNet weights that were published for a network, named `imagenet`.
 
     Raises:
         ValueError: torchvision has no network of that name.
@@ -227,6 +232,8 @@ def imagenet_weights(backbone: str) -> dict[str, Weights]:
     from torchvision import models
 
     _check_name(backbone)
+    if backbone == "bn_inception":
+        return {"imagenet": bn_inception.IMAGENET}
     published = models.get_model_weights(backbone)
     if not hasattr(published, "IMAGENET1K_V1"):
         return {}
@@ -254,8 +261,12 @@ def from_torchvision(state: State, model: nn.Module) -> State:
     """Rename the entries of a torchvision classification network.
 
     The last linear layer becomes `head`, what stands before it `backbone.neck`, the rest
-    `backbone.features`. Auxiliary classifiers, which only training uses, are left out.
+    `backbone.features`. Auxiliary classifiers, which only training uses, are left out. Of
+    BN-Inception the entries of its ports are renamed, and the colours put in the order of ours.
     """
+    if bn_inception.is_caffe(state):
+        state = bn_inception.from_caffe(state)
+        state |= {"conv1.conv.weight": bn_inception.in_rgb(state["conv1.conv.weight"])}
     state = rename(state, ((_OLD_DENSENET, r"\1\2"),))
     layers = {name.rpartition(".")[0] for name in state}
     heads = {name for name in layers if name.split(".")[0] in ("classifier", "fc", "head", "heads")}

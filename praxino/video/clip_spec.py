@@ -32,6 +32,8 @@ class ClipSpec:
             squeezes the whole picture into it, so that nothing at the sides is lost.
         even: frames that are spread over the span keep equal distances in training too, for models
             that compare neighbours: all of them move together, not each within its segment.
+        snippet: how many frames in a row each segment gives, where frames are spread (TSN on flow
+            or differences): the first `snippet` frames of a clip are of the first segment.
     """
 
     frames: int
@@ -44,6 +46,7 @@ class ClipSpec:
     inputs: tuple[str, ...] = ("rgb",)
     fit: Literal["crop", "stretch"] = "crop"
     even: bool = False
+    snippet: int = 1
 
     def __post_init__(self) -> None:
         if self.frames_per_second is not None and self.stride_frames is not None:
@@ -55,6 +58,17 @@ class ClipSpec:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"ClipSpec.{name} must be above 0, got {value}.")
+        if self.snippet < 1 or self.frames % self.snippet:
+            raise ValueError(
+                f"frames={self.frames} are not whole snippets of snippet={self.snippet} frames. "
+                f"Take a multiple of {self.snippet}."
+            )
+        if self.snippet > 1 and not self.spread:
+            raise ValueError(
+                f"Snippets of snippet={self.snippet} frames are spread over the span; with "
+                f"frames_per_second={self.frames_per_second} and "
+                f"stride_frames={self.stride_frames} they have a distance. Set both to None."
+            )
         if self.resize_short < self.size:
             raise ValueError(
                 f"A crop of size={self.size} does not fit a short side of "
@@ -94,4 +108,7 @@ class ClipSpec:
             return f"{self.frames} frames at {self.frames_per_second:g} per second"
         if self.stride_frames is not None:
             return f"{self.frames} frames, stride {self.stride_frames}"
+        if self.snippet > 1:
+            segments = self.frames // self.snippet
+            return f"{segments} x {self.snippet} frames in a row over the whole span"
         return f"{self.frames} frames over the whole span"

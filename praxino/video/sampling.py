@@ -160,45 +160,57 @@ def segments(
     span: Span | None = None,
     *,
     even: bool = False,
+    snippet: int = 1,
 ) -> Indices:
-    """One frame from each of `count` equally long parts of the span (TSN, Wang et al. 2016).
+    """A snippet from each of `count` equally long parts of the span (TSN, Wang et al. 2016).
+
+    The span ends where the last whole snippet begins, as in the authors' code.
 
     Args:
         timestamps: (N,) seconds of every frame of the video, strictly increasing.
-        count: T, how many segments.
+        count: K, how many segments.
         rng: a random frame of each segment, for training; None takes the centre, for testing.
         span: the seconds to stay in; None is the whole video.
         even: the same random place in every segment, so that distances stay equal.
+        snippet: L, how many frames in a row to take, which repeat the last one of a short span.
 
     Returns:
-        (T,) frame indices, never decreasing. Frames repeat where there are fewer than segments.
+        (K * L,) frame indices. Frames repeat where there are fewer than segments.
 
     Raises:
         ValueError: no frame in the span.
     """
     if rng is None:
-        return segment_clips(timestamps, count, 1, span)[0]
+        return segment_clips(timestamps, count, 1, span, snippet=snippet)[0]
     timeline = Timeline(timestamps, span)
     _at_least_one("count", count)
+    latest, seconds = _snippet_starts(timeline, snippet)
     positions = (np.arange(count) + (rng.random() if even else rng.random(count))) / count
-    return timeline.drawn(timeline.begin + timeline.length() * positions)
+    starts = np.minimum(timeline.drawn(timeline.begin + seconds * positions), latest)
+    return _snippets(timeline, starts, snippet)
 
 
 def segment_clips(
-    timestamps: ArrayLike, count: int, clips: int, span: Span | None = None
+    timestamps: ArrayLike,
+    count: int,
+    clips: int,
+    span: Span | None = None,
+    *,
+    snippet: int = 1,
 ) -> Indices:
-    """Several different views of one span, each with a frame from every segment.
+    """Several different views of one span, each with a snippet from every segment.
 
     Each segment is cut into `clips` equal pieces; view v takes the centre of piece v.
 
     Args:
         timestamps: (N,) seconds of every frame of the video, strictly increasing.
-        count: T, how many segments.
+        count: K, how many segments.
         clips: V, how many views.
         span: the seconds to stay in; None is the whole video.
+        snippet: L, as in `segments`.
 
     Returns:
-        (V, T) frame indices; each row never decreases.
+        (V, K * L) frame indices.
 
     Raises:
         ValueError: no frame in the span.
@@ -206,11 +218,23 @@ def segment_clips(
     timeline = Timeline(timestamps, span)
     _at_least_one("count", count)
     _at_least_one("clips", clips)
+    latest, seconds = _snippet_starts(timeline, snippet)
     # Counted in half pieces, whole numbers, so that no float error moves a centre.
-    half_pieces = 2 * (np.arange(count) * clips + np.arange(clips)[:, None]) + 1  # (V, T)
-    return timeline.on_screen(
-        timeline.begin + timeline.length() * half_pieces / (2 * clips * count)
-    )
+    half_pieces = 2 * (np.arange(count) * clips + np.arange(clips)[:, None]) + 1  # (V, K)
+    starts = timeline.on_screen(timeline.begin + seconds * half_pieces / (2 * clips * count))
+    return np.stack([_snippets(timeline, row, snippet) for row in np.minimum(starts, latest)])
+
+
+def _snippet_starts(timeline: Timeline, snippet: int) -> tuple[int, float]:
+    """The last frame on which a snippet can begin, and how many seconds starts are spread over."""
+    _at_least_one("snippet", snippet)
+    latest = timeline.latest_start(ClipSpec(snippet, stride_frames=1))
+    return latest, timeline.leaves_screen(latest) - timeline.begin
+
+
+def _snippets(timeline: Timeline, starts: Indices, snippet: int) -> Indices:
+    """Frames in a row from each of the starts on, one after the other: (K,) -> (K * L,)."""
+    return timeline.clips(starts, ClipSpec(snippet, stride_frames=1), "repeat_last").reshape(-1)
 
 
 def training_clip(
@@ -234,7 +258,8 @@ def training_clip(
         (T,) frame indices.
     """
     if spec.spread:
-        return segments(timestamps, spec.frames, rng, span, even=spec.even)
+        count = spec.frames // spec.snippet
+        return segments(timestamps, count, rng, span, even=spec.even, snippet=spec.snippet)
     return random_clip(timestamps, spec, rng, span, pad=pad)
 
 
@@ -259,7 +284,8 @@ def test_clips(
         (V, T) frame indices.
     """
     if spec.spread:
-        return segment_clips(timestamps, spec.frames, clips, span)
+        count = spec.frames // spec.snippet
+        return segment_clips(timestamps, count, clips, span, snippet=spec.snippet)
     return uniform_clips(timestamps, spec, clips, span, pad=pad)
 
 

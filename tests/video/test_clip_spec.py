@@ -86,3 +86,13 @@ def test_cannot_be_changed_by_accident_and_can_be_compared():
 def test_normalisation_is_that_of_the_channels(options, message):
     with pytest.raises(ValueError, match=message):
         ClipSpec(16, **options)
+
+
+def test_snippets_share_out_the_frames():
+    assert ClipSpec(18, snippet=6).sampling == "3 x 6 frames in a row over the whole span"
+    with pytest.raises(ValueError, match=r"frames=16 are not whole snippets of snippet=6 frames"):
+        ClipSpec(16, snippet=6)
+    with pytest.raises(ValueError, match=r"frames=16 are not whole snippets of snippet=0 frames"):
+        ClipSpec(16, snippet=0)
+    with pytest.raises(ValueError, match=r"Snippets of snippet=6 frames .* stride_frames=1 they"):
+        ClipSpec(18, snippet=6, stride_frames=1)

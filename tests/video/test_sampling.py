@@ -97,6 +97,39 @@ def test_segment_centres_are_those_of_the_tsn_release(frames, count):
     assert segments(AT_25[0] + np.arange(frames) / 25, count).tolist() == published
 
 
+@pytest.mark.parametrize(
+    ("frames", "count", "snippet", "expected"),
+    [
+        (60, 3, 6, [9, 10, 11, 12, 13, 14, 27, 28, 29, 30, 31, 32, 45, 46, 47, 48, 49, 50]),
+        (7, 2, 6, [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6]),
+        (6, 2, 6, [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]),
+        (2, 2, 3, [0, 1, 1, 0, 1, 1]),
+    ],
+)
+def test_snippets_are_frames_in_a_row(frames, count, snippet, expected):
+    assert segments(AT_25[:frames], count, snippet=snippet).tolist() == expected
+    spec = ClipSpec(count * snippet, snippet=snippet)
+    assert sampling.test_clips(AT_25[:frames], spec, 1).tolist() == [expected]
+
+
+@pytest.mark.parametrize("frames", [10, 16, 79, 151])
+def test_snippets_begin_where_those_of_the_tsn_release_do(frames):
+    published = [(2 * part + 1) * (frames - 5 + 1) // (2 * 7) for part in range(7)]
+    found = segments(np.arange(frames) / 25, 7, snippet=5).reshape(7, 5)
+    assert found[:, 0].tolist() == published
+
+
+def test_random_snippets_stay_whole_and_in_their_segment():
+    starts = set()
+    spec = ClipSpec(12, snippet=4)
+    for seed in range(300):
+        found = training_clip(AT_25[:15], spec, np.random.default_rng(seed)).reshape(3, 4)
+        assert (np.diff(found, axis=1) == 1).all()
+        starts |= {tuple(row) for row in np.stack([range(3), found[:, 0]], axis=1).tolist()}
+    # Twelve frames can begin a snippet, four in each segment.
+    assert starts == {(part, 4 * part + place) for part in range(3) for place in range(4)}
+
+
 def test_c3d_features_are_chunks_of_16_that_overlap_by_8():
     windows = dense_windows(AT_25, ClipSpec(16, stride_frames=1), hop_frames=8)
     assert windows.tolist() == [[*range(start, start + 16)] for start in (0, 8, 16, 24, 32, 40)]
@@ -487,6 +520,7 @@ SPACED = ClipSpec(16, 5)
         (lambda: segments([0.0, np.inf, np.inf], 3), r"frame 1 is at inf s"),
         (lambda: segments([np.nan], 3), r"frame 0 is at nan s"),
         (lambda: segments(AT_25, 0), r"count must be at least 1, got 0"),
+        (lambda: segments(AT_25, 3, snippet=0), r"snippet must be at least 1, got 0"),
         (lambda: segment_clips(AT_25, 3, -1), r"clips must be at least 1, got -1"),
         (lambda: uniform_clips(AT_25, SPACED, 0), r"clips must be at least 1, got 0"),
         (
