@@ -76,6 +76,8 @@ VIT = {"patch": 8, "width": 64, "depth": 4, "heads": 4}
 PROBED = VIT | {"probe_depth": 2}
 VIT |= {"hidden": 256}
 ON_2D = {"backbone": "resnet18"}
+BAG = {"width": 8, "centres": 8, "size": 64}
+LOOKING = {"backbone": "mobilenet_v2", "hidden": 64}
 
 LINES = (
     # Teaching
@@ -188,6 +190,51 @@ LINES = (
     Line("tpn_slow_r50", ("tpn_slow_*",), options=WIDTH8),
     Line("tpn_tsm_r50", thin=8, epochs=10),
     Line("x3d_s", ("x3d_*",), thin=4, epochs=12),
+    # Bags, places, frames and regions
+    Line(
+        "actionvlad",
+        ("actionvlad_flow",),
+        options=BAG | {"alpha": 10.0},
+        epochs=8,
+        lr=1e-3,
+        note="the features of all frames in one bag",
+    ),
+    Line(
+        "actionvlad_two_stream",
+        options=BAG | {"alpha": 10.0, "stack": 2, "places": 4},
+        epochs=8,
+        lr=1e-3,
+        note="flow points the other way when time does",
+    ),
+    Line("vlad", options=BAG, epochs=8, lr=1e-3, note="the same bag, with random centres"),
+    Line(
+        "attention_pooling",
+        thin=4,
+        options=ON_2D,
+        note="an average over frames",
+    ),
+    Line("soft_attention", options=LOOKING | {"size": 64, "layers": 1}, epochs=6, lr=1e-3),
+    Line(
+        "temporal_attention",
+        options=LOOKING,
+        epochs=6,
+        lr=1e-3,
+        note="frames are weighed by what is in them, whenever they come",
+    ),
+    Line(
+        "key_volume",
+        ("key_volume_flow",),
+        thin=4,
+        options=ON_2D | {"crop": 24, "stretch": 1, "volumes": 8, "key": "max"},
+        note="the best volume counts, whenever it comes",
+    ),
+    Line(
+        "rstar_cnn",
+        options={"width": 8, "hidden": 64, "size": 64},
+        epochs=6,
+        lr=1e-3,
+        note="averages what it says of each frame",
+    ),
     # Attention
     Line("videomae_s", ("videomae_*",), options=VIT, epochs=10, lr=1e-3),
     Line("timesformer_b", ("timesformer_hr", "timesformer_l"), options=VIT, epochs=24, lr=1e-3),
