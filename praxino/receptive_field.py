@@ -223,12 +223,16 @@ def _stretched(
     packet: Any, named: dict[str, Any], sources: list[Tensor], bounds: list[Tensor]
 ) -> list[Tensor]:
     """Stretch bounds to the sizes of their tensors where the operation needs to see those."""
-    if packet in (aten.cat, aten.stack):  # these copy, so only the dimension they work on
+    # These copy: all sources need one size, but of the tensors' own only that of cat's dimension.
+    if packet is aten.stack:
+        common = torch.broadcast_shapes(*(bound.shape for bound in bounds))
+        return [bound.expand(common) for bound in bounds]
+    if packet is aten.cat:
         common = torch.broadcast_shapes(*(_without(named["dim"], bound) for bound in bounds))
         joined = []
         for source, bound in zip(sources, bounds, strict=True):
             shape = list(common)
-            shape[named["dim"]] = source.shape[named["dim"]] if packet is aten.cat else -1
+            shape[named["dim"]] = source.shape[named["dim"]]
             joined.append(bound.expand(shape))
         return joined
     if packet is aten.constant_pad_nd:

@@ -94,6 +94,22 @@ class Pooled(nn.Module):
         return self.average(self.pool(self.conv(clip)))
 
 
+class Stream(nn.Module):
+    """Each frame adds to what was seen so far, until all is seen; then all frames are stacked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen = nn.Conv2d(2, 2, 5, padding=2)
+        self.last = nn.Conv3d(2, 2, 1)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        state, maps = torch.zeros_like(clip[:, :, 0]), []
+        for frame in clip.unbind(2):
+            state = self.widen(state) + frame
+            maps.append(state)
+        return self.last(torch.stack(maps, dim=2))
+
+
 def seen_by_gradient(model: nn.Module, output_of: Callable[[Tensor], Tensor]) -> tuple[int, ...]:
     """The largest extent over all outputs of the inputs with a gradient that is not zero."""
     clip = torch.rand(1, *SHAPE, requires_grad=True)
@@ -112,7 +128,9 @@ def seen_by_gradient(model: nn.Module, output_of: Callable[[Tensor], Tensor]) ->
     return tuple(largest)
 
 
-@pytest.mark.parametrize("kind", [Folded, Branches, Shifted, Attention, EarlyThenUp, Pooled])
+@pytest.mark.parametrize(
+    "kind", [Folded, Branches, Shifted, Attention, EarlyThenUp, Pooled, Stream]
+)
 def test_receptive_field_is_where_gradients_come_from(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     model = kind()
@@ -120,7 +138,7 @@ def test_receptive_field_is_where_gradients_come_from(kind: type[nn.Module]) -> 
         parameter.data = parameter.data.abs() + 0.1  # nothing cancels
     table = {row.name: row.receptive_field for row in layer_table(model, SHAPE)}
     for name, module in model.named_children():
-        if kind is Attention:
+        if kind in (Attention, Stream):
             continue
         outputs: list[Tensor] = []
         handle = module.register_forward_hook(lambda m, i, out: outputs.append(out))  # noqa: B023

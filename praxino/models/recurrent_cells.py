@@ -254,25 +254,21 @@ def _check_odd(cell: str, kernel: int) -> None:
 def from_jacobkimmel(state: State, model: nn.Module) -> State:
     """Rename the entries of github.com/jacobkimmel/pytorch_convgru.
 
-    Its gates look at input and state in one convolution, the input's channels first. A model that
-    has more than a `ConvGRU` keeps its own weights of the rest.
+    Its gates look at input and state in one convolution, the input's channels first.
+
+    Args:
+        state: of its `ConvGRU`.
+        model: a `ConvGRU`, or a model that has more than `cells`, and keeps its own weights of it.
     """
-    name, stack = next(
-        (name, part) for name, part in model.named_modules() if isinstance(part, ConvGRU)
-    )
-    prefix = f"{name}." if name else ""
-    converted = {
-        key: value
-        for key, value in model.state_dict().items()
-        if not key.startswith(f"{prefix}cells.")
-    }
-    for number in range(len(stack.cells)):
+    own = model.state_dict()
+    converted = {name: value for name, value in own.items() if not name.startswith("cells.")}
+    for number in range(sum("of_reset" in name for name in own)):
         theirs = f"ConvGRUCell_{number:02d}"
         gates = [f"{theirs}.{gate}_gate" for gate in ("reset", "update", "out")]
         weights = [state[f"{gate}.weight"] for gate in gates]
         inputs = weights[0].shape[1] - len(weights[0])  # what comes in beside the state
         of_input, of_state = zip(*(w.tensor_split([inputs], dim=1) for w in weights), strict=True)
-        ours = f"{prefix}cells.{number}"
+        ours = f"cells.{number}"
         converted |= {
             f"{ours}.of_input.weight": torch.cat(of_input),
             f"{ours}.of_input.bias": torch.cat([state[f"{gate}.bias"] for gate in gates]),
