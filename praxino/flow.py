@@ -120,7 +120,7 @@ def draw_flow(
     untrusted: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Draw the flow of a video: arrows, colour, u and v.
+    """Draw the flow of a video: arrows, colour, u and v; of `lucas_kanade`, its confidence too.
 
     Args:
         path: of the video.
@@ -149,7 +149,7 @@ def draw_flow(
     with open_video(path, short_side=short_side, untrusted=untrusted) as video:
         _check(video)
         if picture.suffix.lower() == ".png":
-            _draw_moments(video, picture, compute, warped)
+            _draw_moments(video, picture, compute, warped, method)
             return picture
         if picture.suffix.lower() == ".gif" and len(video) > _GIF_FRAMES:
             raise ValueError(
@@ -159,7 +159,7 @@ def draw_flow(
         longest = max(longest_of(flow) for _, _, flow in _samples(video, compute, warped))
         rate = video.info.frames_per_second
         sheets = (
-            _two_by_two(draw_panels(pixels, flow, longest, f"frame {index}"))
+            _in_two_rows(_panels(index, pixels, flow, longest, method))
             for index, pixels, flow in _pairs(video, compute, warped, progress)
         )
         if picture.suffix.lower() == ".gif":
@@ -256,7 +256,9 @@ def _samples(
         yield int(index), frames[0], _flow_of(frames, compute, warped)[0]
 
 
-def _draw_moments(video: Video, picture: Path, compute: FlowFunction, warped: bool) -> None:
+def _draw_moments(
+    video: Video, picture: Path, compute: FlowFunction, warped: bool, method: str
+) -> None:
     from PIL import Image
 
     samples = list(_samples(video, compute, warped))
@@ -267,15 +269,32 @@ def _draw_moments(video: Video, picture: Path, compute: FlowFunction, warped: bo
     ]
     longest = max(longest_of(flow) for _, _, flow in moments)
     rows = [
-        np.concatenate(draw_panels(pixels, flow, longest, f"frame {index}"), axis=1)
+        np.concatenate(_panels(index, pixels, flow, longest, method), axis=1)
         for index, pixels, flow in moments
     ]
     with atomic_write(picture) as temporary:
         Image.fromarray(np.concatenate(rows)).save(temporary, format="PNG", optimize=True)
 
 
-def _two_by_two(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    upper, lower = np.concatenate(panels[:2], axis=1), np.concatenate(panels[2:], axis=1)
+def _panels(
+    index: int, pixels: NDArray[np.uint8], flow: NDArray[np.float32], longest: float, method: str
+) -> list[NDArray[np.uint8]]:
+    sure = None
+    if method == "lucas_kanade":
+        import torch
+
+        from praxino.video.flow_pyramid import grey_images
+        from praxino.video.lucas_kanade import confidence
+
+        sure = confidence(grey_images(pixels[None], torch.device("cpu")))[0].numpy()
+    return draw_panels(pixels, flow, longest, f"frame {index}", sure)
+
+
+def _in_two_rows(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    if len(panels) % 2:
+        panels = [*panels, np.zeros_like(panels[0])]
+    half = len(panels) // 2
+    upper, lower = np.concatenate(panels[:half], axis=1), np.concatenate(panels[half:], axis=1)
     return np.concatenate([upper, lower])
 
 

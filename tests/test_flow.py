@@ -237,6 +237,23 @@ def test_pictures_of_flow(videos, tmp_path, suffix, capsys):
         assert (len(film), film.size) == (9, (432, 520))
 
 
+def test_the_aperture_problem_in_a_picture(tmp_path):
+    """Lucas and Kanade's confidence: black on an edge, white at a corner."""
+    frames = np.zeros((2, 96, 96, 3), np.uint8)
+    frames[0, 32:64, 32:64] = frames[1, 32:64, 33:65] = 200
+    write_video(tmp_path / "square.mp4", frames, 25, quality=5)
+    draw_flow(tmp_path / "square.mp4", tmp_path / "square.png", method="lucas_kanade", device="cpu")
+    pixels = np.asarray(Image.open(tmp_path / "square.png"))
+    assert pixels.shape == (216, 5 * 196, 3)
+    sure = pixels[22:-2, 4 * 196 + 2 :][:, :192, 0]  # twice as large as the frames
+    assert sure[64, 64] > 200
+    assert sure[96, 64] < 60
+    assert sure[96, 96] < 10
+    draw_flow(tmp_path / "square.mp4", tmp_path / "square.gif", method="lucas_kanade", device="cpu")
+    with open_video(tmp_path / "square.gif") as film:
+        assert film.size == (2 * 216, 3 * 196)
+
+
 def test_what_cannot_be_drawn(videos, tmp_path):
     with pytest.raises(ValueError, match=r"as 'a\.jpg': use \.png, \.mp4, \.gif"):
         draw_flow(videos / "kick/a.mp4", tmp_path / "a.jpg")

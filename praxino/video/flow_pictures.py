@@ -85,17 +85,25 @@ def draw_arrows(pixels: Picture, flow: Flow, longest: float, *, spacing: int = 1
     return np.asarray(sheet)
 
 
-def draw_panels(pixels: Picture, flow: Flow, longest: float, what: str) -> list[Picture]:
-    """Four pictures of one flow, with captions: arrows, colour with its key, u, v.
+def draw_panels(
+    pixels: Picture,
+    flow: Flow,
+    longest: float,
+    what: str,
+    confidence: NDArray[np.floating[Any]] | None = None,
+) -> list[Picture]:
+    """Pictures of one flow, with captions: arrows, colour with its key, u, v, confidence.
 
     Args:
         pixels: `(H, W, 3)` uint8 RGB, the frame that the flow starts from.
         flow: `(H, W, 2)` in pixels.
         longest: pixels of flow that are shown in full.
         what: the first caption, for example `frame 12`.
+        confidence: `(H, W)`, at least 0, of methods that have one; shown by its root, so that an
+            edge differs from nothing at all.
 
     Returns:
-        Pictures of one size, `(H', W', 3)` uint8.
+        Four or five pictures of one size, `(H', W', 3)` uint8.
     """
     height, width = flow.shape[:2]
     size = (max(1, round(width * _PANEL_HEIGHT / height)), _PANEL_HEIGHT)
@@ -112,12 +120,18 @@ def draw_panels(pixels: Picture, flow: Flow, longest: float, what: str) -> list[
     wheel = colour_wheel(_PANEL_HEIGHT // 4)
     colour[: len(wheel), -wheel.shape[1] :] = wheel
     scale = f"-{longest:.1f} to {longest:.1f} pixels"
-    return [
+    panels = [
         _captioned(what, draw_arrows(frame, wide * ratio, longest * ratio)),
         _captioned("direction and length", colour),
         _captioned(f"u, to the right: {scale}", flow_in_grey(wide[..., 0], longest)),
         _captioned(f"v, down: {scale}", flow_in_grey(wide[..., 1], longest)),
     ]
+    if confidence is not None:
+        root = np.sqrt(confidence)
+        shown = np.minimum(root / max(float(np.quantile(root, 0.99)), 1e-6), 1)
+        sure = Image.fromarray(np.rint(255 * shown).astype(np.uint8)).resize(size)
+        panels.append(_captioned("confidence: smaller eigenvalue", np.asarray(sure)))
+    return panels
 
 
 def _captioned(text: str, picture: Picture) -> Picture:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import optical_flow
 
+from praxino.errors import EnvironmentFault
 from praxino.weights.fitting import load_strict
 from praxino.weights.published import Weights, fetch
 from praxino.weights.reading import read_state
@@ -70,7 +71,13 @@ def load_raft(name: str, device: torch.device) -> nn.Module:
         EnvironmentFault: the weights cannot be downloaded.
         ValueError: what came is not what was published.
     """
-    path = fetch(WEIGHTS[name])
+    try:
+        path = fetch(WEIGHTS[name])
+    except EnvironmentFault as error:
+        reason = str(error).removesuffix(" Or start from scratch, with weights none.")
+        raise EnvironmentFault(
+            f"{reason} Or take a method without weights, dis for example."
+        ) from None
     network = build_raft(name)
     load_strict(network, read_state(path), path.name)
     return network.eval().to(device)
