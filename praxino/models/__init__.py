@@ -35,7 +35,9 @@ from praxino.models.early_fusion import *
 from praxino.models.ego_rnn import *
 from praxino.models.frame_difference import *
 from praxino.models.fstcn import *
+from praxino.models.gru_rcn import *
 from praxino.models.hara_r2plus1d import *
+from praxino.models.hidden_two_stream import *
 from praxino.models.i3d import *
 from praxino.models.i3d_resnet import *
 from praxino.models.inflated import *
@@ -53,6 +55,7 @@ from praxino.models.preact_resnet3d import *
 from praxino.models.r2plus1d import *
 from praxino.models.r3d import *
 from praxino.models.r3d_jf import *
+from praxino.models.recurrent_conv import *
 from praxino.models.resnet3d import *
 from praxino.models.resnext3d import *
 from praxino.models.rev_mvit import *
@@ -77,6 +80,7 @@ from praxino.models.tpn import *
 from praxino.models.trn import *
 from praxino.models.tsm import *
 from praxino.models.two_stream import *
+from praxino.models.two_stream_fusion import *
 from praxino.models.uniformer import *
 from praxino.models.videomae import *
 from praxino.models.vivit import *

@@ -18,8 +18,11 @@ from praxino.models.ego_rnn import MODELS as EGO_RNN
 from praxino.models.ego_rnn import PUBLISHED as EGO_RNN_PUBLISHED
 from praxino.models.frame_difference import MODELS as FRAME_DIFFERENCE
 from praxino.models.fstcn import MODELS as FSTCN
+from praxino.models.gru_rcn import MODELS as GRU_RCN
 from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
 from praxino.models.hara_r2plus1d import PUBLISHED as HARA_R2PLUS1D_PUBLISHED
+from praxino.models.hidden_two_stream import MODELS as HIDDEN_TWO_STREAM
+from praxino.models.hidden_two_stream import PUBLISHED as HIDDEN_TWO_STREAM_PUBLISHED
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
 from praxino.models.i3d_resnet import MODELS as I3D_RESNET
@@ -49,6 +52,7 @@ from praxino.models.r3d import MODELS as R3D
 from praxino.models.r3d import PUBLISHED as R3D_PUBLISHED
 from praxino.models.r3d_jf import MODELS as R3D_JF
 from praxino.models.r3d_jf import PUBLISHED as R3D_JF_PUBLISHED
+from praxino.models.recurrent_conv import MODELS as RECURRENT_CONV
 from praxino.models.resnet3d import MODELS as RESNET3D
 from praxino.models.resnet3d import PUBLISHED as RESNET3D_PUBLISHED
 from praxino.models.resnext3d import MODELS as RESNEXT3D
@@ -89,6 +93,7 @@ from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
 from praxino.models.two_stream import MODELS as TWO_STREAM
 from praxino.models.two_stream import PUBLISHED as TWO_STREAM_PUBLISHED
+from praxino.models.two_stream_fusion import MODELS as TWO_STREAM_FUSION
 from praxino.models.uniformer import MODELS as UNIFORMER
 from praxino.models.uniformer import PUBLISHED as UNIFORMER_PUBLISHED
 from praxino.models.videomae import MODELS as VIDEOMAE
@@ -115,7 +120,9 @@ _PAPERS = (
     EGO_RNN,
     FRAME_DIFFERENCE,
     FSTCN,
+    GRU_RCN,
     HARA_R2PLUS1D,
+    HIDDEN_TWO_STREAM,
     I3D,
     I3D_RESNET,
     INFLATED,
@@ -132,6 +139,7 @@ _PAPERS = (
     R2PLUS1D,
     R3D,
     R3D_JF,
+    RECURRENT_CONV,
     RESNET3D,
     RESNEXT3D,
     REV_MVIT,
@@ -154,6 +162,7 @@ _PAPERS = (
     TRN,
     TSM,
     TWO_STREAM,
+    TWO_STREAM_FUSION,
     UNIFORMER,
     VIDEOMAE,
     VIVIT,
@@ -172,6 +181,7 @@ PUBLISHED: tuple[Published, ...] = (
     *DENSENET3D_PUBLISHED,
     *EGO_RNN_PUBLISHED,
     *HARA_R2PLUS1D_PUBLISHED,
+    *HIDDEN_TWO_STREAM_PUBLISHED,
     *I3D_PUBLISHED,
     *I3D_RESNET_PUBLISHED,
     *INFLATED_PUBLISHED,

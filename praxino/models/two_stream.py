@@ -268,23 +268,36 @@ def join_streams(model: TwoStream, spatial: SpatialStream, temporal: TemporalStr
     """
     state = {f"spatial.{name}": value for name, value in spatial.backbone.state_dict().items()}
     state |= {f"temporal.{name}": value for name, value in temporal.backbone.state_dict().items()}
-    biases = spatial.head.bias, temporal.head.bias
-    if biases[0].shape != biases[1].shape:
-        raise ValueError(
-            f"The streams know {len(biases[0])} and {len(biases[1])} classes. Train both on the "
-            "same."
-        )
-    lean = (biases[0] - biases[1]) / 2
-    state["head.weight"] = torch.cat(
-        [spatial.head.weight, temporal.head.weight, lean.unsqueeze(1)], dim=1
-    ).detach()
-    state["head.bias"] = ((biases[0] + biases[1]) / 2).detach()
+    state["head.weight"], state["head.bias"] = one_head(spatial.head, temporal.head)
     load_strict(model, state, "These two streams")
 
 
 def _only_size(network: nn.Module, spec: ClipSpec) -> int | None:
     """H and W, where the network takes no other."""
     return spec.size if isinstance(network, CnnM) else None
+
+
+def one_head(spatial: nn.Linear, temporal: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Two classifiers as the weight and the bias of one, as `TwoStream.head` has them.
+
+    Args:
+        spatial: of D1 numbers.
+        temporal: of D2 numbers, for the same classes.
+
+    Returns:
+        `(K, D1 + D2 + 1)` and `(K,)`.
+
+    Raises:
+        ValueError: they know different numbers of classes.
+    """
+    if spatial.out_features != temporal.out_features:
+        raise ValueError(
+            f"The streams know {spatial.out_features} and {temporal.out_features} classes. Train "
+            "both on the same."
+        )
+    mean, lean = (spatial.bias + temporal.bias) / 2, (spatial.bias - temporal.bias) / 2
+    weight = torch.cat([spatial.weight, temporal.weight, lean.unsqueeze(1)], dim=1)
+    return weight.detach(), mean.detach()
 
 
 class StreamOptions(TypedDict, total=False):

@@ -20,6 +20,7 @@ ON_2D = {"frames": 2, "size": 32}
 HARA = {"frames": 3, "size": 33, "widen": 0.125}
 THIN = {"frames": 8, "size": 32, "width": 16}
 PROBED = {"frames": 4, "size": 32, "patch": 16, "width": 24, "depth": 2, "heads": 2}
+MOMENTS = {"chunks": 2, "chunk_stride": 2, "chunk_jitter": 1, "flows": 2}
 FLOW = {"backbone": "resnet18", "flows": 2}
 # A frozen network would have no gradients.
 RECURRENT = {"backbone": "shufflenet_v2_x0_5", "hidden": 8, "frames": 3, "size": 32}
@@ -31,6 +32,8 @@ VLAD = {"frames": 3, "size": 32, "centres": 4, "alpha": 10.0, "width": 8}
 STACKS = {"stack": 2, "places": 2}
 VOLUMES = {"backbone": "resnet18", "frames": 4, "size": 32, "crop": 24, "stretch": 2}
 SEEING = {"frames": 2, "size": 32, "hidden": 8, "backbone": "resnet18"}
+MOTION = {"flows": 2, "size": 64, "width": 8}
+HIDDEN = MOTION | {"backbone": "resnet18"}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
@@ -39,6 +42,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "actionvlad_two_stream": (VLAD | STACKS, (2, 16, 16)),
     "attention_pooling": (ON_2D | {"backbone": "resnet18"}, (1, 1, 1)),
     "baccouche_3dcnn": ({}, (9, 1, 1)),
+    "baccouche_lstm": ({"steps": 2, "frozen": False}, (9, 1, 1)),
     "c2d_mmaction2_r50": (THIN, (2, 5, 5)),
     "c2d_mmaction2_r50_16x4": (THIN, (2, 5, 5)),
     "c2d_nl_r50": (THIN, (2, 17, 17)),
@@ -82,6 +86,8 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "hara_r2plus1d_200": (HARA, (1, 1, 1)),
     "hara_r2plus1d_34": (HARA, (1, 1, 1)),
     "hara_r2plus1d_50": (HARA, (1, 1, 1)),
+    "hidden_temporal_stream": (HIDDEN | {"segments": 2}, (6, 32, 32)),
+    "hidden_two_stream": (HIDDEN, (3, 32, 32)),
     "i3d": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "i3d_flow": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "i3d_heavy_r50": (THIN, (2, 1, 1)),
@@ -117,6 +123,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "ltc": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "ltc_flow": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "mc3_18": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "motionnet": (MOTION, (3, 32, 32)),
     "mvit_v1_b": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
     "mvit_v1_b_24": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
     "mvit_v1_b_32x3": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
@@ -233,6 +240,8 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "tsm_r50": (ON_2D, (1, 1, 1)),
     "two_stream": (FLOW | {"size": 32}, (2, 1, 1)),
     "two_stream_cnn_m": ({"flows": 2, "size": 41}, (2, 41, 41)),
+    "two_stream_fusion": (MOMENTS | {"size": 32, "hidden": 8}, (4, 32, 32)),
+    "two_stream_fusion_cnn_m": (MOMENTS | {"size": 41}, (4, 41, 41)),
     "uniformer_b": ({"frames": 4, "size": 32, "width": 8}, (1, 32, 32)),
     "uniformer_b_32x4": ({"frames": 4, "size": 32, "width": 8}, (1, 32, 32)),
     "uniformer_s": ({"frames": 4, "size": 32, "width": 8}, (1, 32, 32)),
