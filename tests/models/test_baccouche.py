@@ -1,9 +1,12 @@
-"""Baccouche's 3D CNN: its sizes, and who is connected with whom in its second convolution."""
+"""Baccouche's 3D CNN, whose maps are connected with whom, and the LSTM above it."""
 
+import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from praxino.layer_table import count_parameters, layer_table
-from praxino.models import baccouche_3dcnn
+from praxino.models import baccouche_3dcnn, baccouche_lstm, convert_state_dict
 
 
 def test_nine_frames_become_120_numbers() -> None:
@@ -51,3 +54,47 @@ def test_only_brightness_counts() -> None:
     grey = 0.587 * green[:, 1:2].expand(-1, 3, -1, -1, -1)
     with torch.no_grad():
         torch.testing.assert_close(model(green), model(grey))
+
+
+def clip_of(frames: int) -> Tensor:
+    return torch.rand(2, 3, frames, 20, 20, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_lstm_stands_on_the_same_descriptors() -> None:
+    torch.manual_seed(0)
+    front, model = baccouche_3dcnn(4).eval(), baccouche_lstm(3).eval()
+    converted = convert_state_dict(front.state_dict(), source="baccouche_3dcnn", model=model)
+    model.load_state_dict(converted, strict=True)
+    clip = clip_of(18)
+    with torch.no_grad():
+        maps = model.forward_features(clip)
+        assert maps.shape == (2, 5, 2, 8, 3)
+        for number, subclip in enumerate(clip.split(9, dim=2)):
+            expected = front.forward_features(subclip)[:, :, 0]
+            torch.testing.assert_close(maps[:, :, number], expected)
+
+
+def test_the_lstm_has_50_units_on_120_numbers() -> None:
+    model = baccouche_lstm()
+    assert count_parameters(model.lstm) == 4 * 50 * (120 + 50 + 2)
+    assert model.clip_spec.frames == 8 * 9
+
+
+def test_each_step_has_its_loss_and_the_front_none_of_it() -> None:
+    torch.manual_seed(0)
+    model, clip, labels = baccouche_lstm(3), clip_of(18), torch.tensor([2, 0])
+    loss, logits = model.loss(clip, labels)
+    loss.backward()
+    assert all(parameter.grad is None for parameter in model.front.parameters())
+    with torch.no_grad():
+        steps = model.forward_steps(clip)
+    each = [cross_entropy(steps[:, number], labels) for number in (0, 1)]
+    torch.testing.assert_close(loss, torch.stack(each).mean())
+    torch.testing.assert_close(logits.softmax(1), steps.softmax(2).mean(dim=1))
+
+
+def test_frames_come_in_nines() -> None:
+    with pytest.raises(ValueError, match=r"takes 9 frames at a time, got T=20\. Feed 18 frames\."):
+        baccouche_lstm()(clip_of(20))
+    with pytest.raises(ValueError, match="needs T of at least 9, got T=8"):
+        baccouche_lstm()(clip_of(8))
