@@ -38,6 +38,7 @@ from praxino.models.fstcn import *
 from praxino.models.gru_rcn import *
 from praxino.models.hara_r2plus1d import *
 from praxino.models.hidden_two_stream import *
+from praxino.models.hidden_two_stream import *
 from praxino.models.i3d import *
 from praxino.models.i3d_resnet import *
 from praxino.models.inflated import *

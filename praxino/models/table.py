@@ -23,6 +23,8 @@ from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
 from praxino.models.hara_r2plus1d import PUBLISHED as HARA_R2PLUS1D_PUBLISHED
 from praxino.models.hidden_two_stream import MODELS as HIDDEN_TWO_STREAM
 from praxino.models.hidden_two_stream import PUBLISHED as HIDDEN_TWO_STREAM_PUBLISHED
+from praxino.models.hidden_two_stream import MODELS as HIDDEN_TWO_STREAM
+from praxino.models.hidden_two_stream import PUBLISHED as HIDDEN_TWO_STREAM_PUBLISHED
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
 from praxino.models.i3d_resnet import MODELS as I3D_RESNET
@@ -123,6 +125,7 @@ _PAPERS = (
     GRU_RCN,
     HARA_R2PLUS1D,
     HIDDEN_TWO_STREAM,
+    HIDDEN_TWO_STREAM,
     I3D,
     I3D_RESNET,
     INFLATED,
@@ -181,6 +184,7 @@ PUBLISHED: tuple[Published, ...] = (
     *DENSENET3D_PUBLISHED,
     *EGO_RNN_PUBLISHED,
     *HARA_R2PLUS1D_PUBLISHED,
+    *HIDDEN_TWO_STREAM_PUBLISHED,
     *HIDDEN_TWO_STREAM_PUBLISHED,
     *I3D_PUBLISHED,
     *I3D_RESNET_PUBLISHED,

@@ -34,6 +34,8 @@ VOLUMES = {"backbone": "resnet18", "frames": 4, "size": 32, "crop": 24, "stretch
 SEEING = {"frames": 2, "size": 32, "hidden": 8, "backbone": "resnet18"}
 MOTION = {"flows": 2, "size": 64, "width": 8}
 HIDDEN = MOTION | {"backbone": "resnet18"}
+MOTION = {"flows": 2, "size": 64, "width": 8}
+HIDDEN = MOTION | {"backbone": "resnet18"}
 
 # Options that make a model small enough to test, and the smallest clip (T, H, W) it takes then.
 SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
@@ -88,6 +90,8 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "hara_r2plus1d_50": (HARA, (1, 1, 1)),
     "hidden_temporal_stream": (HIDDEN | {"segments": 2}, (6, 32, 32)),
     "hidden_two_stream": (HIDDEN, (3, 32, 32)),
+    "hidden_temporal_stream": (HIDDEN | {"segments": 2}, (6, 32, 32)),
+    "hidden_two_stream": (HIDDEN, (3, 32, 32)),
     "i3d": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "i3d_flow": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "i3d_heavy_r50": (THIN, (2, 1, 1)),
@@ -123,6 +127,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "ltc": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "ltc_flow": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "mc3_18": ({"frames": 4, "size": 32}, (1, 1, 1)),
+    "motionnet": (MOTION, (3, 32, 32)),
     "motionnet": (MOTION, (3, 32, 32)),
     "mvit_v1_b": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
     "mvit_v1_b_24": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
