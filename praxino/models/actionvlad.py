@@ -18,6 +18,7 @@ says; the authors' code leaves it out of single streams. As in that code, and un
 map, conv5_3 is taken before its ReLU.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -110,19 +111,28 @@ class NetVlad(nn.Module):
         Returns:
             `(B, K, D)`.
         """
-        features = F.normalize(features, dim=2, eps=EPS)
-        if self.assign is None:
-            nearest = (2 * features @ self.centres.T - self.centres.square().sum(dim=1)).argmax(2)
-            shares = F.one_hot(nearest, len(self.centres)).to(features.dtype)
-        else:
-            shares = self.assign(features).softmax(dim=2)  # (B, N, K)
-        # The sum over N of share * (feature - centre), without a tensor of N x K x D.
-        return shares.transpose(1, 2) @ features - shares.sum(dim=1)[:, :, None] * self.centres
+        # A softmax of numbers around 2 alpha has no use for bfloat16's three digits.
+        with _full_precision(features.device.type):
+            features = F.normalize(features.to(self.centres), dim=2, eps=EPS)
+            if self.assign is None:
+                closeness = 2 * features @ self.centres.T - self.centres.square().sum(dim=1)
+                shares = F.one_hot(closeness.argmax(dim=2), len(self.centres)).to(features)
+            else:
+                shares = self.assign(features).softmax(dim=2)  # (B, N, K)
+            # The sum over N of share * (feature - centre), without a tensor of N x K x D.
+            sums = shares.transpose(1, 2) @ features
+            return sums - shares.sum(dim=1)[:, :, None] * self.centres
 
     def forward(self, features: Tensor) -> Tensor:
         """`(B, N, D)` to `(B, K * D)`, of length one."""
         each = F.normalize(self.residuals(features), dim=2, eps=EPS)
         return F.normalize(each.flatten(1), dim=1, eps=EPS)
+
+
+def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:
+    if not torch.amp.is_autocast_available(device):  # shapes without numbers
+        return contextlib.nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def vgg16_conv5(channels: int = 3, width: int = 64) -> nn.Sequential:

@@ -91,6 +91,16 @@ def test_assignment_starts_as_distances_to_the_centres() -> None:
 
 
 @torch.no_grad()
+def test_assignment_is_not_rounded_by_autocast() -> None:
+    torch.manual_seed(0)
+    layer, features = NetVlad(8, 4), torch.randn(1, 50, 8)
+    exact = layer(features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layer(features), exact)
+        assert (features @ features.mT).dtype == torch.bfloat16  # autocast was on
+
+
+@torch.no_grad()
 def test_neither_order_nor_place_matters() -> None:
     model = built("actionvlad", SMALL)
     torch.testing.assert_close(
