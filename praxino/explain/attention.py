@@ -78,7 +78,9 @@ def overlay(frames: NDArray[np.uint8], maps: Tensor) -> NDArray[np.uint8]:
     return np.rint(frames * bright).astype(np.uint8)
 
 
-def draw_attention(folder: str | Path, clip: Tensor, spec: ClipSpec, maps: Tensor) -> list[Path]:
+def draw_attention(
+    folder: str | Path, clip: Tensor, spec: ClipSpec, maps: Tensor, after: Tensor | None = None
+) -> list[Path]:
     """Write `attention.png`, `attention.gif` and the numbers, `attention.json`.
 
     Args:
@@ -86,27 +88,41 @@ def draw_attention(folder: str | Path, clip: Tensor, spec: ClipSpec, maps: Tenso
         clip: `(C, T, H, W)`, normalised as `spec` says; its colours are shown.
         spec: of the model.
         maps: from `attention_of`.
+        after: of another model on the same frames, shown beside the first: what has training, or a
+            task more, changed?
 
     Returns:
         The files.
 
     Raises:
-        ValueError: the clip has no colours.
+        ValueError: the clip has no colours, or the maps are of another number of frames.
         EnvironmentFault: the disk is full or not writable.
     """
     folder = Path(folder)
     frames = _colours(clip, spec)
-    shown = overlay(frames, maps)
+    all_maps = [maps] if after is None else [maps, after]
+    for one in all_maps:
+        if len(one) != len(frames):
+            raise ValueError(
+                f"The clip has {len(frames)} frames and the attention {len(one)}. Compare models "
+                "that take clips of the same length."
+            )
+    shown = [overlay(frames, one) for one in all_maps]
     files = [folder / f"attention.{suffix}" for suffix in ("png", "gif", "json")]
     with atomic_write(files[0]) as temporary:
-        Image.fromarray(_strips(frames, shown, shares(maps))).save(temporary)
-    write_animation(files[1], list(np.concatenate([frames, shown], axis=2)), FRAMES_PER_SECOND)
-    numbers = {
+        picture = _strips([frames, *shown], [shares(one) for one in all_maps])
+        Image.fromarray(picture).save(temporary)
+    write_animation(files[1], list(np.concatenate([frames, *shown], axis=2)), FRAMES_PER_SECOND)
+    numbers = _numbers(maps) | ({} if after is None else {"after": _numbers(after)})
+    write_text(files[2], json.dumps(numbers) + "\n")
+    return files
+
+
+def _numbers(maps: Tensor) -> dict[str, Any]:
+    return {
         "share_of_frames": [round(share, 4) for share in shares(maps)],
         "maps": [[[round(v, 6) for v in row] for row in one] for one in maps.tolist()],
     }
-    write_text(files[2], json.dumps(numbers) + "\n")
-    return files
 
 
 def shares(maps: Tensor) -> list[float]:
@@ -127,21 +143,23 @@ def _colours(clip: Tensor, spec: ClipSpec) -> NDArray[np.uint8]:
     return transforms.from_clip(transforms.denormalise(clip[rgb], spec.mean[rgb], spec.std[rgb]))
 
 
-def _strips(
-    frames: NDArray[np.uint8], shown: NDArray[np.uint8], share: list[float]
-) -> NDArray[np.uint8]:
-    """Frames, below them what is looked at; 8 in a row."""
+def _strips(strips: list[NDArray[np.uint8]], share: list[list[float]]) -> NDArray[np.uint8]:
+    """Frames, below them what is looked at, before and after; 8 in a row."""
+    frames = strips[0]
     rows = -(-len(frames) // SHOWN)
     font = ImageFont.load_default(size=11)
-    step, block = SIDE + GAP, 2 * (SIDE + GAP) + 18
+    step, block = SIDE + GAP, len(strips) * (SIDE + GAP) + 18
     sheet = Image.new("RGB", (min(len(frames), SHOWN) * step + 12, rows * block + 8), PAPER)
     draw = ImageDraw.Draw(sheet)
     for number in range(len(frames)):
         row, column = divmod(number, SHOWN)
         left, above = 8 + column * step, 8 + row * block
-        for pixels, top in ((frames, above), (shown, above + step)):
-            picture = Image.fromarray(pixels[number])
-            sheet.paste(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR), (left, top))
-        middle = (left + SIDE / 2, above + 2 * step + 4)
-        draw.text(middle, f"{number}: {share[number]:.0%}", fill=INK, font=font, anchor="mm")
+        for strip, pixels in enumerate(strips):
+            picture = Image.fromarray(pixels[number]).resize(
+                (SIDE, SIDE), Image.Resampling.BILINEAR
+            )
+            sheet.paste(picture, (left, above + strip * step))
+        middle = (left + SIDE / 2, above + len(strips) * step + 4)
+        said = ", ".join(f"{one[number]:.0%}" for one in share)
+        draw.text(middle, f"{number}: {said}", fill=INK, font=font, anchor="mm")
     return np.asarray(sheet)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from praxino.atomic import atomic_write, write_text
 from praxino.datasets.clips import sampling_errors
-from praxino.evaluate import spec_of, window_of
+from praxino.evaluate import motion_of, needs_flow, spec_of, window_of
 from praxino.explain.animation import write_animation
 from praxino.explain.projection import Projections, Unit
 from praxino.video import sampling, transforms
@@ -24,15 +24,21 @@ FRAMES_PER_SECOND = 5
 PAPER, INK = (250, 250, 250), (40, 44, 52)
 
 
-def clip_of(model: nn.Module, video: str | Path) -> Tensor:
+def clip_of(model: nn.Module, video: str | Path, *, streams: bool = False) -> Tensor:
     """The clip in the middle of a video, as the model wants it: `(C, T, H, W)`.
+
+    Args:
+        model: says what it wants in its `clip_spec`.
+        video: as `open_video` takes it.
+        streams: also of other streams than colours; flow is computed as for the model's training.
 
     Raises:
         VideoError: the file cannot be read.
-        ValueError: the model looks at something else than RGB.
+        ValueError: the model looks at something else than RGB, and not `streams`.
+        EnvironmentFault: what computes flow is not installed.
     """
     spec = spec_of(model)
-    if spec.inputs != ("rgb",):
+    if spec.inputs != ("rgb",) and not streams:
         raise ValueError(
             f"{type(model).__name__} looks at {' and '.join(spec.inputs)}, and a video file has "
             "rgb. Name another model."
@@ -42,6 +48,8 @@ def clip_of(model: nn.Module, video: str | Path) -> Tensor:
         with sampling_errors(str(video)):
             indices = sampling.test_clips(opened.timestamps, spec, 1)  # (1, T)
         pixels = opened.clips(indices).pixels[0]  # (T, H, W, 3)
+    if needs_flow(spec):
+        pixels = motion_of(model, None).add(pixels, spec.inputs, str(video), indices[0])
     return transforms.test_views(pixels, spec, 1)[0]
 
 

@@ -100,3 +100,39 @@ def test_from_the_command_line(two_actions, tmp_path, capsys) -> None:
     ]
     assert run(["explain", "attention", "c3d", video, "--output", str(tmp_path / "no")]) == 2
     assert "C3d has no attention to show" in capsys.readouterr().err
+
+
+def test_before_and_after_stand_side_by_side(tmp_path) -> None:
+    clip = torch.full((3, 2, 16, 16), 0.2)
+    spec = ClipSpec(2, size=16, resize_short=16, mean=(0, 0, 0), std=(1, 1, 1))
+    before, after = torch.zeros(2, 1, 1), torch.zeros(2, 1, 1)
+    before[0] = after[:] = 1.0
+    files = draw_attention(tmp_path, clip, spec, before, after)
+    with Image.open(files[0]) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert (pixels == 51).all(axis=2).sum() == (2 + 1 + 2) * 112 * 112
+    with Image.open(files[1]) as picture:
+        assert (picture.size, picture.n_frames) == ((48, 16), 2)
+    numbers = json.loads(files[2].read_text())
+    assert numbers["after"]["share_of_frames"] == [0.5, 0.5]
+    with pytest.raises(ValueError, match=r"The clip has 2 frames and the attention 3. Compare mod"):
+        draw_attention(tmp_path, clip, spec, before, torch.ones(3, 1, 1))
+
+
+def test_before_and_after_a_task_was_added(made_up_gtea61, tmp_path, capsys) -> None:
+    """Two models of the same frames, one of which is fed flow too, on a folder of pictures."""
+    from praxino.weights.checkpoint import Card, save_model
+
+    pytest.importorskip("cv2")
+    options = {"backbone": "resnet18", "hidden": 8, "frames": 4, "size": 64}
+    files = [tmp_path / f"{name}.safetensors" for name in ("ego_rnn", "ego_rnn_motion")]
+    for file in files:
+        model = create_model(file.stem, 2, **options)
+        save_model(file, model, Card(file.stem, options, ("a", "b"), model.clip_spec, {}))
+    video = made_up_gtea61 / "processed_frames2" / "S2" / "close_jar" / "1" / "rgb"
+    command = ["explain", "attention", str(files[0]), str(video), f"--output={tmp_path / 'seen'}"]
+    assert run([*command, f"--after={files[1]}"]) == 0
+    assert "2 x 2 places in each of 4 frames" in capsys.readouterr().out
+    numbers = json.loads((tmp_path / "seen" / "attention.json").read_text())
+    assert np.array(numbers["after"]["maps"]).shape == (4, 2, 2)
+    assert np.array(numbers["after"]["maps"]).sum(axis=(1, 2)) == pytest.approx(1, abs=1e-5)
