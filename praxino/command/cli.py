@@ -1067,7 +1067,15 @@ def units(
 
 
 @explain.command
-def attention(model: str, video: Path, /, *, output: Path, weights: str | None = None) -> None:
+def attention(
+    model: str,
+    video: Path,
+    /,
+    *,
+    output: Path,
+    weights: str | None = None,
+    after: str | None = None,
+) -> None:
     """Show where a network looks in a video: its attention over the frames.
 
     Args:
@@ -1075,6 +1083,8 @@ def attention(model: str, video: Path, /, *, output: Path, weights: str | None =
         video: whose middle clip is shown.
         output: the folder for a picture, one that plays, and the numbers.
         weights: for a name: published weights or a file; without, weights are random.
+        after: another checkpoint or run folder, shown beside the first: of a later stage, or with
+            a task more.
     """
     from praxino.evaluate import spec_of
     from praxino.explain.attention import attention_of, draw_attention, shares
@@ -1083,9 +1093,12 @@ def attention(model: str, video: Path, /, *, output: Path, weights: str | None =
 
     check_writable(output / "attention.png")
     network = open_subject(model, weights)
-    clip = clip_of(network, video)
-    maps = attention_of(network, clip)
-    draw_attention(output, clip, spec_of(network), maps)
+    clip = clip_of(network, video, streams=True)
+    maps, later = attention_of(network, clip), None
+    if after is not None:
+        other = open_subject(after)
+        later = attention_of(other, clip_of(other, video, streams=True))
+    draw_attention(output, clip, spec_of(network), maps, later)
     share = shares(maps)
     most = max(range(len(share)), key=share.__getitem__)
     say(
