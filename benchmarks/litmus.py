@@ -235,6 +235,30 @@ LINES = (
         lr=1e-3,
         note="averages what it says of each frame",
     ),
+    # Two streams, on stride-one flow in the papers and on the flow of spread frames here
+    Line(
+        "spatial_stream_cnn_m",
+        ("spatial_stream",),
+        thin=4,
+        options={"size": 48},
+        lr=1e-3,
+        note="sees one frame",
+    ),
+    Line(
+        "temporal_stream_cnn_m",
+        ("temporal_stream", "temporal_stream_multi_task"),
+        thin=4,
+        options={"size": 48, "flows": 7},
+        lr=1e-3,
+        note="sees no colours: flow in the order of time",
+    ),
+    Line("two_stream_cnn_m", ("two_stream",), options={"size": 48, "flows": 7}, lr=3e-4),
+    Line(
+        "two_stream_fusion_cnn_m",
+        ("two_stream_fusion",),
+        options={"size": 48, "flows": 2, "chunks": 3, "chunk_stride": 3, "chunk_jitter": 0},
+        lr=3e-4,
+    ),
     # Attention
     Line("videomae_s", ("videomae_*",), options=VIT, epochs=10, lr=1e-3),
     Line("timesformer_b", ("timesformer_hr", "timesformer_l"), options=VIT, epochs=24, lr=1e-3),

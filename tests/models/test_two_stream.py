@@ -1,5 +1,7 @@
 """Two streams: what each of them is fed, how flow is followed, and how scores are fused."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from praxino.layer_table import count_parameters, layer_table
+from praxino.layer_table import count_parameters, layer_table, multiply_adds
 from praxino.models import create_model
 from praxino.models.cnn_m import CnnM
 from praxino.models.flow_stack import FlowStack, along_trajectories, backward_flow, carried
@@ -40,6 +42,24 @@ def test_equals_the_reference(
         return logits
 
     equals_golden(path, name, "bryanyzhu", options=options, forward=forward, case=None)
+
+
+@pytest.mark.parametrize(
+    ("golden", "name", "backbone"),
+    [
+        ("rgb_vgg16", "spatial_stream", "vgg16"),
+        ("flow_vgg16", "temporal_stream", "vgg16"),
+        ("flow_resnet152", "temporal_stream", "resnet152"),
+    ],
+)
+def test_multiply_adds_equal_the_reference(
+    lab_goldens: Path, golden: str, name: str, backbone: str
+) -> None:
+    stored = json.loads((lab_goldens / "two_stream" / f"{golden}.json").read_text())
+    with torch.device("meta"):
+        model = create_model(name, backbone=backbone)
+    assert multiply_adds(model) == round(stored["gmacs"] * 1e9)
+    assert count_parameters(model) == stored["params"]
 
 
 def test_cnn_m_has_the_sizes_of_its_paper() -> None:
