@@ -5,11 +5,11 @@
 
 A packed file is FFV1 in Matroska: one grey picture for each flow, u above v, lossless, in the bytes
 of `flow_to_bytes`; its tags tell how it was made. A folder of pictures holds `flow_x_00000.jpg` and
-`flow_y_00000.jpg`, numbered from 0 as denseflow does, or from 1 as TSN did.
+`flow_y_00000.jpg`, numbered from 0 as denseflow does, or from 1 as TSN did; or there are two,
+`u/a/frame000001.jpg` and `v/a/frame000001.jpg`, as Feichtenhofer published UCF101's and HMDB51's.
 """
 
 import dataclasses
-import io
 import json
 import os
 import re
@@ -21,20 +21,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from praxino.atomic import PART, disk_faults, fsync
 from praxino.checked_json import checked, parse_json, read_json
 from praxino.errors import VideoError
-from praxino.video.convert import check_size
-from praxino.video.decoder import GreyReader, SizedFile, check_source, open_regular
+from praxino.video.decoder import GreyReader, check_source
 from praxino.video.flow import BOUND, flow_from_bytes, flow_to_bytes
+from praxino.video.frame_folder import read_picture
 from praxino.video.writer import GreyWriter
 
 FLOW_SUFFIX, WARPED_SUFFIX = ".flow.mkv", ".warped_flow.mkv"
 _TAG, _RECORD = "PRAXINO_FLOW", "flow.json"  # where a record lies: in a file, in a folder
 _JPEG_QUALITY = 95  # of OpenCV's writer, and so of denseflow's
 _NUMBERED = re.compile(r"(?:flow_)?([xy])_?(\d{1,9})\.(?:jpe?g|png)", re.IGNORECASE)
+_IN_TWO_FOLDERS = re.compile(r"frame_?(\d{1,9})\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ def is_whole(path: Path, record: FlowRecord) -> bool:
             return False
         last = found.source_frames - 2
         if path.is_dir():
-            return len(_numbers(os.fspath(path), path)) == last + 1
+            return len(_numbers(os.fspath(path), _Pictures(path, path))) == last + 1
         with FlowFile(path) as file:
             file.flow(last)
     except VideoError:
@@ -253,11 +254,20 @@ def is_whole(path: Path, record: FlowRecord) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class _Pictures:
+    """The folders of a video's pictures; one and the same, unless they are called u and v."""
+
+    along_x: Path
+    along_y: Path
+
+
 class FlowStore:
     """The flow of many videos, in a folder that lies like that of the videos.
 
     The flow of `kick/a.mp4` is found in `kick/a.mp4.flow.mkv`, or in pictures in `kick/a/` or
-    `kick/a.mp4/`; and by shorter ends of the name, `a.mp4.flow.mkv` for example.
+    `kick/a.mp4/`, or in `u/kick/a/` and `v/kick/a/`; and by shorter ends of the name,
+    `a.mp4.flow.mkv` for example.
 
     Args:
         folder: that `praxino flow` or denseflow has filled.
@@ -280,6 +290,8 @@ class FlowStore:
             folders.sort()
             for name in sorted(files):
                 packed = name.endswith((FLOW_SUFFIX, WARPED_SUFFIX)) and not name.startswith(PART)
+                if _IN_TWO_FOLDERS.fullmatch(name):
+                    return None
                 if packed or _NUMBERED.fullmatch(name):
                     record = read_record(Path(place, name) if packed else Path(place))
                     return None if record is None else record.method
@@ -292,7 +304,7 @@ class FlowStore:
             VideoError: as `flow`.
         """
         found = self._find(video)
-        if found.is_dir():
+        if isinstance(found, _Pictures):
             return len(_numbers(os.fspath(video), found))
         with FlowFile(found) as file:
             return len(file)
@@ -325,14 +337,14 @@ class FlowStore:
         if wanted.ndim != 1 or not wanted.size or wanted.dtype.kind not in "iu" or min(wanted) < 0:
             raise ValueError(f"Frames are one row of whole numbers from 0, got {indices!r}.")
         found = self._find(video)
-        if found.is_dir():
+        if isinstance(found, _Pictures):
             flows = _read_images(name, found, wanted, size)
         else:
             with FlowFile(found) as file:
                 flows = _read_packed(name, file, wanted, size)
         return np.stack([flows[int(index)] for index in wanted])
 
-    def _find(self, video: str | os.PathLike[str]) -> Path:
+    def _find(self, video: str | os.PathLike[str]) -> "Path | _Pictures":
         parts = [part for part in Path(video).parts if part not in ("/", ".", "..")]
         suffix = WARPED_SUFFIX if self.warped else FLOW_SUFFIX
         for start in range(len(parts)):
@@ -341,10 +353,14 @@ class FlowStore:
             if packed.is_file():
                 return packed
             for images in (place.with_suffix(""), place):
-                if images.is_dir() and _has_images(images):
+                if images.is_dir() and _any_file(images, _NUMBERED):
                     record = read_record(images)
                     if record is None or record.warped == self.warped:
-                        return images
+                        return _Pictures(images, images)
+                inside = images.relative_to(self.folder)
+                pair = _Pictures(self.folder / "u" / inside, self.folder / "v" / inside)
+                if pair.along_x.is_dir() and _any_file(pair.along_x, _IN_TWO_FOLDERS):
+                    return pair
         raise VideoError(
             os.fspath(video),
             f"has no {'warped ' if self.warped else ''}flow in {self.folder}. Compute it: "
@@ -383,41 +399,49 @@ def _read_packed(
 
 
 def _read_images(
-    name: str, folder: Path, wanted: NDArray[np.integer], size: tuple[int, int] | None
+    name: str, pictures: _Pictures, wanted: NDArray[np.integer], size: tuple[int, int] | None
 ) -> dict[int, NDArray[np.uint8]]:
-    numbers = _numbers(name, folder)
+    numbers = _numbers(name, pictures)
     flows: dict[int, NDArray[np.uint8]] = {}
     for index in map(int, np.unique(wanted)):
         pair = numbers[_of_frame(name, index, len(numbers))]
-        pictures = [_read_image(path) for path in pair]
-        if pictures[0].shape != pictures[1].shape:
+        u, v = (read_picture(name, path)[..., 0] for path in pair)  # grey: all channels are alike
+        if u.shape != v.shape:
             raise VideoError(
                 name,
-                f"has flow of two sizes: {pair[0]} is {pictures[0].shape[::-1]}, "
-                f"{pair[1].name} {pictures[1].shape[::-1]}. Write both anew.",
+                f"has flow of two sizes: {pair[0]} is {u.shape[1]} x {u.shape[0]}, {pair[1].name} "
+                f"{v.shape[1]} x {v.shape[0]}. Write both anew.",
                 code="damaged",
             )
-        flows[index] = _resized(np.stack(pictures, axis=-1), size)
+        flows[index] = _resized(np.stack([u, v], axis=-1), size)
     sizes = {flow.shape for flow in flows.values()}
     if len(sizes) > 1:
         raise VideoError(
-            name, f"has flow of {len(sizes)} sizes in {folder}. Write it anew.", code="damaged"
+            name,
+            f"has flow of {len(sizes)} sizes in {pictures.along_x}. Write it anew.",
+            code="damaged",
         )
     return flows
 
 
-def _has_images(folder: Path) -> bool:
+def _any_file(folder: Path, kind: re.Pattern[str]) -> bool:
     with os.scandir(folder) as entries:
-        return any(_NUMBERED.fullmatch(entry.name) for entry in entries)
+        return any(kind.fullmatch(entry.name) for entry in entries)
 
 
-def _numbers(name: str, folder: Path) -> list[tuple[Path, Path]]:
+def _numbers(name: str, pictures: _Pictures) -> list[tuple[Path, Path]]:
     """The pictures of x and y in the order of their numbers, none missing."""
     found: dict[str, dict[int, Path]] = {"x": {}, "y": {}}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if match := _NUMBERED.fullmatch(entry.name):
-                found[match[1].lower()][int(match[2])] = folder / entry.name
+    folder = pictures.along_x
+    if pictures.along_y == folder:
+        for path in folder.iterdir():
+            if match := _NUMBERED.fullmatch(path.name):
+                found[match[1].lower()][int(match[2])] = path
+    else:
+        for axis, place in (("x", pictures.along_x), ("y", pictures.along_y)):
+            for path in place.iterdir() if place.is_dir() else ():
+                if match := _IN_TWO_FOLDERS.fullmatch(path.name):
+                    found[axis][int(match[1])] = path
     along_x, along_y = found["x"], found["y"]
     numbers = sorted(along_x.keys() | along_y.keys())
     if not numbers:
@@ -425,8 +449,8 @@ def _numbers(name: str, folder: Path) -> list[tuple[Path, Path]]:
         raise VideoError(name, message, code="flow_incomplete")
     first = min(numbers[0], 1)
     for number in range(first, max(numbers[-1] + 1, first)):
-        for axis, pictures in found.items():
-            if number not in pictures:
+        for axis, there in found.items():
+            if number not in there:
                 raise VideoError(
                     name,
                     f"its flow in {folder} is half written: {axis} of flow {number} is missing, of "
@@ -434,20 +458,6 @@ def _numbers(name: str, folder: Path) -> list[tuple[Path, Path]]:
                     code="flow_incomplete",
                 )
     return [(along_x[number], along_y[number]) for number in numbers]
-
-
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    try:
-        with io.BufferedReader(SizedFile(open_regular(os.fspath(path), path))) as file:
-            with Image.open(file, formats=("JPEG", "PNG")) as picture:
-                check_size(os.fspath(path), *picture.size)
-                return np.asarray(picture.convert("L"))
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise VideoError(
-            os.fspath(path),
-            f"is damaged: it is no whole JPEG or PNG ({error}). Compute the flow again.",
-            code="damaged",
-        ) from None
 
 
 def _resized(flow: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:

@@ -182,6 +182,21 @@ def test_folders_of_pictures_are_read(tmp_path, style, folder):
     assert found[:, 0, 0].tolist() == [[100, 200], [130, 170], [150, 150], [150, 150]]
 
 
+@pytest.mark.parametrize("end", ["kick/a", "a"])
+def test_two_folders_called_u_and_v(tmp_path, end):
+    for axis, level in (("u", 100), ("v", 200)):
+        (tmp_path / axis / end).mkdir(parents=True)
+        for number in range(1, 6):
+            picture = Image.fromarray(np.full((24, 32), level + number, np.uint8))
+            picture.save(tmp_path / axis / end / f"frame{number:06d}.jpg")
+    store = FlowStore(tmp_path)
+    assert (store.count("kick/a.avi"), store.method) == (5, None)
+    assert store.flow("kick/a.avi", [0, 5])[:, 0, 0].tolist() == [[101, 201], [105, 205]]
+    (tmp_path / "v" / end / "frame000003.jpg").unlink()
+    with pytest.raises(VideoError, match="half written: y of flow 3 is missing, of 1 to 5"):
+        store.flow("kick/a.avi", [0])
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_pictures_there_and_back(tmp_path, first):
     smooth = np.linspace(60, 200, 3 * 48 * 64 * 2).reshape(3, 48, 64, 2).astype(np.uint8)
@@ -263,7 +278,7 @@ def test_damaged_pictures(tmp_path):
     write_flow_images(tmp_path / "a", of(2), flows(2))
     picture = tmp_path / "a/flow_x_00001.jpg"
     picture.write_bytes(picture.read_bytes()[:200])
-    with pytest.raises(VideoError, match=r"flow_x_00001\.jpg: is damaged: it is no whole JPEG"):
+    with pytest.raises(VideoError, match=r"flow_x_00001\.jpg is no whole JPEG"):
         FlowStore(tmp_path).flow("a.mp4", [1])
     Image.new("L", (9, 9)).save(picture)
     with pytest.raises(VideoError, match="flow of two sizes"):
