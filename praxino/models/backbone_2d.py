@@ -107,13 +107,14 @@ class Backbone2d(nn.Module):
         vectors = self.neck(rearrange(maps, "b d t h w -> (b t) d h w"))
         return rearrange(vectors, "(b t) d -> b t d", b=len(maps))
 
-    def map_shape(self, size: int) -> torch.Size:
-        """`(D, H', W')` for frames of `size` x `size` pixels, found by trying."""
+    def map_shape(self, height: int, width: int | None = None) -> torch.Size:
+        """`(D, H', W')` for frames of so many pixels, found by trying; without width, squares."""
         device = next(self.parameters()).device
         training = self.training
         self.eval()  # batch norm must not learn from this frame
         with torch.no_grad():
-            shape = self.features(torch.zeros(1, self.channels, size, size, device=device)).shape
+            frame = torch.zeros(1, self.channels, height, width or height, device=device)
+            shape = self.features(frame).shape
         self.train(training)
         return torch.Size(shape[1:])
 
@@ -295,12 +296,18 @@ def from_torchvision_map(state: State, model: nn.Module) -> State:
     return found | {name: value for name, value in renamed if name.startswith(_MAP)}
 
 
-def from_torchvision_vector(state: State, model: nn.Module) -> State:
-    """Rename what makes a torchvision network's vector; all that comes after it stays as it is."""
+def from_single_frame(state: State, model: nn.Module) -> State:
+    """Weights of our single-frame CNN, as trained; what comes after its vector stays as it is."""
+    if not all(name.startswith(("backbone.", "head.")) for name in state):
+        return state  # of a model that has more, which is not to be left out
     own = model.state_dict()
     found = {name: value for name, value in own.items() if not name.startswith("backbone.")}
-    renamed = from_torchvision(state, model).items()
-    return found | {name: value for name, value in renamed if name.startswith("backbone.")}
+    return found | {name: value for name, value in state.items() if name.startswith("backbone.")}
+
+
+def from_torchvision_vector(state: State, model: nn.Module) -> State:
+    """Rename what makes a torchvision network's vector; all that comes after it stays as it is."""
+    return from_single_frame(from_torchvision(state, model), model)
 
 
 _MAP = "backbone.features."
@@ -309,6 +316,8 @@ _MAP = "backbone.features."
 _OLD_DENSENET = r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)"
 
 LAYOUTS = {"torchvision": from_torchvision}
+# Of models that have weights of their own after a frame's vector.
+VECTOR_LAYOUTS = {"torchvision": from_torchvision_vector, "single_frame": from_single_frame}
 
 # From MMAction2's 2D ResNets, where a convolution and its norm are one module, to torchvision's.
 MMACTION2_RESNET_NAMES = (

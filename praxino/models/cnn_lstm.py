@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from praxino.models.backbone_2d import (
+    VECTOR_LAYOUTS,
     Backbone2d,
     FrameOptions,
     frame_clip_spec,
-    from_torchvision_vector,
 )
 from praxino.models.clip_shape import check_clip
 from praxino.models.recurrent_cells import ResetFirstGRU
@@ -260,9 +260,14 @@ def cnn_lstm(
 
 
 PAPER = "after Yue-Hei Ng et al., Beyond Short Snippets, CVPR 2015"
-LAYOUTS = {"torchvision": from_torchvision_vector}
 MODELS = {
-    "cnn_gru": ModelRow(cnn_gru, PAPER, 2015, "recurrent", backbone="resnet18", layouts=LAYOUTS),
-    "cnn_lstm": ModelRow(cnn_lstm, PAPER, 2015, "recurrent", backbone="resnet18", layouts=LAYOUTS),
-    "cnn_rnn": ModelRow(cnn_rnn, PAPER, 2015, "recurrent", backbone="resnet18", layouts=LAYOUTS),
+    "cnn_gru": ModelRow(
+        cnn_gru, PAPER, 2015, "recurrent", backbone="resnet18", layouts=VECTOR_LAYOUTS
+    ),
+    "cnn_lstm": ModelRow(
+        cnn_lstm, PAPER, 2015, "recurrent", backbone="resnet18", layouts=VECTOR_LAYOUTS
+    ),
+    "cnn_rnn": ModelRow(
+        cnn_rnn, PAPER, 2015, "recurrent", backbone="resnet18", layouts=VECTOR_LAYOUTS
+    ),
 }

@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from praxino.models.backbone_2d import from_torchvision_vector
+from praxino.models.backbone_2d import from_single_frame, from_torchvision_vector
 from praxino.models.clip_shape import check_clip
 from praxino.models.recurrent_cells import ConvGRUCell
 from praxino.models.row import ModelRow
@@ -304,14 +304,21 @@ def gru_rcn_bidirectional(
     return BidirectionalGruRcn(num_classes, dropout=dropout, width=width, frames=frames, size=size)
 
 
+NAMES = ((r"^backbone\.features\.features\.", "backbone.features."),)
+
+
 def from_torchvision(state: State, model: nn.Module) -> State:
     """Rename the entries of torchvision's VGG-16, up to fc7; the rest stays as it is."""
-    rules = ((r"^backbone\.features\.features\.", "backbone.features."),)
-    return rename(from_torchvision_vector(state, model), rules)
+    return rename(from_torchvision_vector(state, model), NAMES)
+
+
+def from_vgg(state: State, model: nn.Module) -> State:
+    """Rename the entries of a `single_frame` on VGG-16, as trained; the rest stays as it is."""
+    return rename(from_single_frame(state, model), NAMES)
 
 
 PAPER = "Ballas et al., Delving Deeper into Convolutional Networks for Video, ICLR 2016"
-LAYOUTS = {"torchvision": from_torchvision}
+LAYOUTS = {"torchvision": from_torchvision, "single_frame": from_vgg}
 MODELS = {
     name: ModelRow(build, PAPER, 2016, "recurrent", backbone="vgg16", layouts=LAYOUTS)
     for name, build in (

@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from praxino.models.backbone_2d import Backbone2d, from_torchvision_vector
+from praxino.models.backbone_2d import VECTOR_LAYOUTS, Backbone2d
 from praxino.models.clip_shape import check_clip
 from praxino.models.recurrent_cells import LstmState
 from praxino.models.row import ModelRow
@@ -288,9 +288,10 @@ def lrcn_flow(
     )
 
 
-LAYOUTS = {"torchvision": from_torchvision_vector}
 PAPER = "Donahue et al., Long-term Recurrent Convolutional Networks, CVPR 2015"
 MODELS = {
-    "lrcn": ModelRow(lrcn, PAPER, 2015, "recurrent", layouts=LAYOUTS),
-    "lrcn_flow": ModelRow(lrcn_flow, PAPER, 2015, "recurrent", inputs=("flow",), layouts=LAYOUTS),
+    "lrcn": ModelRow(lrcn, PAPER, 2015, "recurrent", layouts=VECTOR_LAYOUTS),
+    "lrcn_flow": ModelRow(
+        lrcn_flow, PAPER, 2015, "recurrent", inputs=("flow",), layouts=VECTOR_LAYOUTS
+    ),
 }

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from praxino.models.backbone_2d import (
+    VECTOR_LAYOUTS,
     Backbone2d,
     FrameOptions,
     frame_clip_spec,
-    from_torchvision_vector,
 )
 from praxino.models.clip_shape import check_clip
 from praxino.models.row import ModelRow
@@ -321,7 +321,7 @@ def from_gitabcworld(state: State, model: nn.Module) -> State:
     return converted
 
 
-LAYOUTS = {"torchvision": from_torchvision_vector, "gitabcworld": from_gitabcworld}
+LAYOUTS = {**VECTOR_LAYOUTS, "gitabcworld": from_gitabcworld}
 PAPER = "Campos et al., Skip RNN: Learning to Skip State Updates in RNNs, ICLR 2018"
 _ROW: dict[str, Any] = {"backbone": "resnet18", "layouts": LAYOUTS}
 MODELS = {

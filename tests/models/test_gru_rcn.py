@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from praxino.layer_table import count_parameters
-from praxino.models import convert_state_dict, gru_rcn, gru_rcn_bidirectional, gru_rcn_stacked
+from praxino.models import (
+    convert_state_dict,
+    create_model,
+    gru_rcn,
+    gru_rcn_bidirectional,
+    gru_rcn_stacked,
+)
 from praxino.models.backbone_2d import Backbone2d
 
 BUILDERS = (gru_rcn, gru_rcn_stacked, gru_rcn_bidirectional)
@@ -76,6 +82,9 @@ def test_vgg_has_torchvisions_layers_and_names() -> None:
         }
         state |= {"classifier.6.weight": torch.empty(5, 4096), "classifier.6.bias": torch.empty(5)}
         converted = convert_state_dict(state, source="torchvision", model=model)
+        model.load_state_dict(converted, strict=True)
+        trained = create_model("single_frame", 5, backbone="vgg16").state_dict()
+        converted = convert_state_dict(trained, source="single_frame", model=model)
         model.load_state_dict(converted, strict=True)
 
 

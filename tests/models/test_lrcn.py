@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from praxino.layer_table import layer_table
-from praxino.models import create_model, lrcn, lrcn_flow
+from praxino.models import convert_state_dict, create_model, lrcn, lrcn_flow
 from praxino.models.lrcn import HybridNet, flow_pictures
 from praxino.recipe import DataConfig, ModelConfig, TrainConfig
 from praxino.train import train
@@ -90,6 +90,14 @@ def test_starts_from_imagenet_only_where_the_network_is_torchvisions() -> None:
 
     assert published_weights("lrcn") == {}
     assert "imagenet" in published_weights("lrcn", backbone="resnet18")
+
+
+def test_starts_from_a_network_that_was_trained_on_single_frames() -> None:
+    frames = create_model("single_frame", 5, backbone="shufflenet_v2_x0_5")
+    model = lrcn(3, **SMALL)
+    converted = convert_state_dict(frames.state_dict(), source="single_frame", model=model)
+    model.load_state_dict(converted, strict=True)
+    assert torch.equal(model.state_dict()["head.weight"], converted["head.weight"])
 
 
 def test_trains_with_the_ordinary_loop(two_actions: Path, tmp_path: Path) -> None:
