@@ -45,7 +45,9 @@ def test_a_recipe_builds_its_model_and_finds_what_it_trains(recipe: Any) -> None
     model = config.model
     assert model.name in MODELS
     with ShapesOnly():
-        network = create_model(model.name, 3, **model.options)
+        # Of two data sets in one network both need classes.
+        classes = int(model.options.get("first_classes", 1)) + 2
+        network = create_model(model.name, classes, **model.options)
     freeze(network, model.freeze_until, model.freeze_batch_norm, model.train_only)
     assert any(parameter.requires_grad for parameter in network.parameters())
     weights = model.weights
