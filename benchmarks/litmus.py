@@ -78,6 +78,7 @@ VIT |= {"hidden": 256}
 ON_2D = {"backbone": "resnet18"}
 BAG = {"width": 8, "centres": 8, "size": 64}
 LOOKING = {"backbone": "mobilenet_v2", "hidden": 64}
+EGO = {"backbone": "resnet18", "hidden": 32, "size": 64}
 
 LINES = (
     # Teaching
@@ -228,6 +229,7 @@ LINES = (
         options=ON_2D | {"crop": 24, "stretch": 1, "volumes": 8, "key": "max"},
         note="the best volume counts, whenever it comes",
     ),
+    Line("semi_transformer_r50", epochs=6, lr=1e-3),
     Line(
         "rstar_cnn",
         options={"width": 8, "hidden": 64, "size": 64},
@@ -259,6 +261,11 @@ LINES = (
         options={"size": 48, "flows": 2, "chunks": 3, "chunk_stride": 3, "chunk_jitter": 0},
         lr=3e-4,
     ),
+    # Where objects are, and a memory
+    Line("ego_rnn", ("ego_rnn_convlstm",), options=EGO, epochs=6, lr=1e-3),
+    Line("ego_rnn_motion", options=EGO, epochs=6, lr=1e-3, note="without its task: `ego_rnn`"),
+    Line("ego_rnn_flow", thin=4, options={"backbone": "resnet18", "frames": 8}),
+    Line("ego_rnn_joint", options=EGO | {"flow_frames": 8}, epochs=6, lr=1e-3),
     # Attention
     Line("videomae_s", ("videomae_*",), options=VIT, epochs=10, lr=1e-3),
     Line("timesformer_b", ("timesformer_hr", "timesformer_l"), options=VIT, epochs=24, lr=1e-3),

@@ -38,7 +38,6 @@ from praxino.models.fstcn import *
 from praxino.models.gru_rcn import *
 from praxino.models.hara_r2plus1d import *
 from praxino.models.hidden_two_stream import *
-from praxino.models.hidden_two_stream import *
 from praxino.models.i3d import *
 from praxino.models.i3d_resnet import *
 from praxino.models.inflated import *
@@ -63,6 +62,7 @@ from praxino.models.rev_mvit import *
 from praxino.models.row import Layout, ModelRow
 from praxino.models.rstar_cnn import *
 from praxino.models.s3d import *
+from praxino.models.semi_transformer import *
 from praxino.models.single_frame import *
 from praxino.models.skip_rnn import *
 from praxino.models.slow import *
@@ -80,6 +80,7 @@ from praxino.models.toy_columns import *
 from praxino.models.tpn import *
 from praxino.models.trn import *
 from praxino.models.tsm import *
+from praxino.models.tsn import *
 from praxino.models.two_stream import *
 from praxino.models.two_stream_fusion import *
 from praxino.models.uniformer import *
@@ -89,6 +90,7 @@ from praxino.models.vjepa2 import *
 from praxino.models.wide_resnet3d import *
 from praxino.models.x3d import *
 from praxino.shortened import shortened
+from praxino.video.clip_spec import CHANNELS, ClipSpec
 from praxino.weights.fitting import State, differences, load_strict, unwrapped
 from praxino.weights.published import Weights, fetch, forget
 from praxino.weights.reading import holds_weights, read_state
@@ -231,12 +233,31 @@ def load_weights(
             raise
         raise ValueError(f"{error}{_what_fits(state, name, model)}") from None
     if isinstance(source, Weights):
-        said = {"mean": source.mean, "std": source.std}
-        changes = {key: value for key, value in said.items() if value is not None}
-        changes |= {key: value for key, value in source.clip.items() if key not in asked}
         spec: Any = model.clip_spec
+        said = {"mean": source.mean, "std": source.std}
+        changes: dict[str, Any] = {
+            key: _for_streams(spec, getattr(spec, key), value)
+            for key, value in said.items()
+            if value is not None
+        }
+        changes |= {key: value for key, value in source.clip.items() if key not in asked}
         model.clip_spec = dataclasses.replace(spec, **changes)
     return layout
+
+
+def _for_streams(
+    spec: ClipSpec, own: tuple[float, ...], published: tuple[float, ...]
+) -> tuple[float, ...]:
+    """A mean or deviation for all channels; weights for images say only that of the colours."""
+    if len(published) == len(own) and spec.inputs != ("rgb_difference",):
+        return published
+    streams = [CHANNELS[name] for name in spec.inputs]
+    starts = [sum(streams[:number]) for number in range(len(streams))]
+    parts = {
+        name: published if name == "rgb" else own[start : start + width]
+        for name, start, width in zip(spec.inputs, starts, streams, strict=True)
+    }
+    return tuple(value for part in parts.values() for value in part)
 
 
 def _state_in(path: str | Path) -> State:

@@ -23,8 +23,6 @@ from praxino.models.hara_r2plus1d import MODELS as HARA_R2PLUS1D
 from praxino.models.hara_r2plus1d import PUBLISHED as HARA_R2PLUS1D_PUBLISHED
 from praxino.models.hidden_two_stream import MODELS as HIDDEN_TWO_STREAM
 from praxino.models.hidden_two_stream import PUBLISHED as HIDDEN_TWO_STREAM_PUBLISHED
-from praxino.models.hidden_two_stream import MODELS as HIDDEN_TWO_STREAM
-from praxino.models.hidden_two_stream import PUBLISHED as HIDDEN_TWO_STREAM_PUBLISHED
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
 from praxino.models.i3d_resnet import MODELS as I3D_RESNET
@@ -65,6 +63,7 @@ from praxino.models.row import ModelRow, Published
 from praxino.models.rstar_cnn import MODELS as RSTAR_CNN
 from praxino.models.s3d import MODELS as S3D
 from praxino.models.s3d import PUBLISHED as S3D_PUBLISHED
+from praxino.models.semi_transformer import MODELS as SEMI_TRANSFORMER
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
 from praxino.models.skip_rnn import MODELS as SKIP_RNN
@@ -93,6 +92,8 @@ from praxino.models.trn import MODELS as TRN
 from praxino.models.trn import PUBLISHED as TRN_PUBLISHED
 from praxino.models.tsm import MODELS as TSM
 from praxino.models.tsm import PUBLISHED as TSM_PUBLISHED
+from praxino.models.tsn import MODELS as TSN
+from praxino.models.tsn import PUBLISHED as TSN_PUBLISHED
 from praxino.models.two_stream import MODELS as TWO_STREAM
 from praxino.models.two_stream import PUBLISHED as TWO_STREAM_PUBLISHED
 from praxino.models.two_stream_fusion import MODELS as TWO_STREAM_FUSION
@@ -125,7 +126,6 @@ _PAPERS = (
     GRU_RCN,
     HARA_R2PLUS1D,
     HIDDEN_TWO_STREAM,
-    HIDDEN_TWO_STREAM,
     I3D,
     I3D_RESNET,
     INFLATED,
@@ -148,6 +148,7 @@ _PAPERS = (
     REV_MVIT,
     RSTAR_CNN,
     S3D,
+    SEMI_TRANSFORMER,
     SINGLE_FRAME,
     SKIP_RNN,
     SLOW,
@@ -164,6 +165,7 @@ _PAPERS = (
     TPN,
     TRN,
     TSM,
+    TSN,
     TWO_STREAM,
     TWO_STREAM_FUSION,
     UNIFORMER,
@@ -184,7 +186,6 @@ PUBLISHED: tuple[Published, ...] = (
     *DENSENET3D_PUBLISHED,
     *EGO_RNN_PUBLISHED,
     *HARA_R2PLUS1D_PUBLISHED,
-    *HIDDEN_TWO_STREAM_PUBLISHED,
     *HIDDEN_TWO_STREAM_PUBLISHED,
     *I3D_PUBLISHED,
     *I3D_RESNET_PUBLISHED,
@@ -215,6 +216,7 @@ PUBLISHED: tuple[Published, ...] = (
     *TPN_PUBLISHED,
     *TRN_PUBLISHED,
     *TSM_PUBLISHED,
+    *TSN_PUBLISHED,
     *TWO_STREAM_PUBLISHED,
     *UNIFORMER_PUBLISHED,
     *VIDEOMAE_PUBLISHED,

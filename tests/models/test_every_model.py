@@ -21,6 +21,8 @@ HARA = {"frames": 3, "size": 33, "widen": 0.125}
 THIN = {"frames": 8, "size": 32, "width": 16}
 PROBED = {"frames": 4, "size": 32, "patch": 16, "width": 24, "depth": 2, "heads": 2}
 MOMENTS = {"chunks": 2, "chunk_stride": 2, "chunk_jitter": 1, "flows": 2}
+SEGMENTS = {"backbone": "resnet18", "segments": 2, "size": 32}
+SNIPPETS = SEGMENTS | {"length": 2}
 FLOW = {"backbone": "resnet18", "flows": 2}
 # A frozen network would have no gradients.
 RECURRENT = {"backbone": "shufflenet_v2_x0_5", "hidden": 8, "frames": 3, "size": 32}
@@ -32,8 +34,6 @@ VLAD = {"frames": 3, "size": 32, "centres": 4, "alpha": 10.0, "width": 8}
 STACKS = {"stack": 2, "places": 2}
 VOLUMES = {"backbone": "resnet18", "frames": 4, "size": 32, "crop": 24, "stretch": 2}
 SEEING = {"frames": 2, "size": 32, "hidden": 8, "backbone": "resnet18"}
-MOTION = {"flows": 2, "size": 64, "width": 8}
-HIDDEN = MOTION | {"backbone": "resnet18"}
 MOTION = {"flows": 2, "size": 64, "width": 8}
 HIDDEN = MOTION | {"backbone": "resnet18"}
 
@@ -90,8 +90,6 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "hara_r2plus1d_50": (HARA, (1, 1, 1)),
     "hidden_temporal_stream": (HIDDEN | {"segments": 2}, (6, 32, 32)),
     "hidden_two_stream": (HIDDEN, (3, 32, 32)),
-    "hidden_temporal_stream": (HIDDEN | {"segments": 2}, (6, 32, 32)),
-    "hidden_two_stream": (HIDDEN, (3, 32, 32)),
     "i3d": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "i3d_flow": ({"frames": 8, "size": 32}, (1, 1, 1)),
     "i3d_heavy_r50": (THIN, (2, 1, 1)),
@@ -127,7 +125,6 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "ltc": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "ltc_flow": ({"frames": 16, "size": 32}, (16, 32, 32)),
     "mc3_18": ({"frames": 4, "size": 32}, (1, 1, 1)),
-    "motionnet": (MOTION, (3, 32, 32)),
     "motionnet": (MOTION, (3, 32, 32)),
     "mvit_v1_b": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
     "mvit_v1_b_24": ({"frames": 4, "size": 32, "width": 8}, (4, 32, 32)),
@@ -169,6 +166,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "rstar_cnn": ({"frames": 2, "size": 64, "hidden": 8, "width": 8}, (1, 16, 16)),
     "s3d": ({"frames": 8, "size": 32}, (5, 17, 17)),
     "s3d_g": ({"frames": 8, "size": 32}, (5, 17, 17)),
+    "semi_transformer_r50": ({"frames": 2, "size": 32}, (2, 32, 32)),
     "single_frame": (ON_2D, (1, 1, 1)),
     "single_frame_mobilenet_v2": (ON_2D, (1, 1, 1)),
     "single_frame_resnet18": (ON_2D, (1, 1, 1)),
@@ -234,6 +232,7 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "tpn_slow_r101": ({"frames": 2, "size": 32, "width": 8}, (1, 1, 1)),
     "tpn_slow_r50": ({"frames": 2, "size": 32, "width": 8}, (1, 1, 1)),
     "tpn_tsm_r50": (ON_2D, (1, 1, 1)),
+    "trn_bn_inception": ({"frames": 3, "size": 32}, (3, 1, 1)),
     "trn_r101": ({"frames": 3, "size": 32}, (3, 1, 1)),
     "trn_r18": ({"frames": 3, "size": 32}, (3, 1, 1)),
     "trn_r50": ({"frames": 3, "size": 32}, (3, 1, 1)),
@@ -243,6 +242,16 @@ SMALLEST: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "tsm_r18": (ON_2D, (1, 1, 1)),
     "tsm_r34": (ON_2D, (1, 1, 1)),
     "tsm_r50": (ON_2D, (1, 1, 1)),
+    "tsn": (SEGMENTS, (1, 1, 1)),
+    "tsn_flow": (SNIPPETS, (3, 1, 1)),
+    "tsn_r101": ({"segments": 2, "size": 32}, (1, 1, 1)),
+    "tsn_r50": ({"segments": 2, "size": 32}, (1, 1, 1)),
+    "tsn_r50_flow": ({"segments": 2, "size": 32, "length": 2}, (3, 1, 1)),
+    "tsn_real_time": (SNIPPETS, (3, 1, 1)),
+    "tsn_rgb_difference": (SNIPPETS, (3, 1, 1)),
+    "tsn_three_stream": (SNIPPETS, (3, 1, 1)),
+    "tsn_two_stream": (SNIPPETS, (3, 1, 1)),
+    "tsn_warped_flow": (SNIPPETS, (3, 1, 1)),
     "two_stream": (FLOW | {"size": 32}, (2, 1, 1)),
     "two_stream_cnn_m": ({"flows": 2, "size": 41}, (2, 41, 41)),
     "two_stream_fusion": (MOMENTS | {"size": 32, "hidden": 8}, (4, 32, 32)),
@@ -389,11 +398,12 @@ def says_what_is_wrong_with_a_clip(model: Any) -> None:
     channels = clip.shape[1]
     with pytest.raises(ValueError, match=r"needs a clip of shape \(B, C, T, H, W\), got \("):
         model(clip[0])
-    wrong = rf"needs C={channels}, got C=7 in a clip of shape \(1, 7, {channels}, "
+    other = channels + 1
+    wrong = rf"needs C={channels}, got C={other} in a clip of shape \(1, {other}, {channels}, "
     with pytest.raises(ValueError, match=wrong):
-        model(torch.zeros(1, 7, channels, 8, 8))
+        model(torch.zeros(1, other, channels, 8, 8))
     with pytest.raises(ValueError, match="Are time and channels swapped"):
-        model(torch.zeros(1, 7, channels, 8, 8))
+        model(torch.zeros(1, other, channels, 8, 8))
     with pytest.raises(TypeError, match=r"needs floats, got torch\.uint8"):
         model(clip.byte())
 
