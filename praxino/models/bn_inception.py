@@ -18,6 +18,9 @@ from torch.nn import functional
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
 
+# Of bytes that are red, green and blue; they are not divided.
+MEAN, STD = (128 / 255, 117 / 255, 104 / 255), (1 / 255,) * 3
+
 
 class Unit(nn.Sequential):
     """A convolution with a bias, batch norm and ReLU."""
@@ -147,8 +150,8 @@ IMAGENET = Weights(
     accuracy={"top1": 73.522, "top5": 91.560},
     protocol="single images, centre crop",
     layout="torchvision",
-    mean=(128 / 255, 117 / 255, 104 / 255),
-    std=(1 / 255,) * 3,
+    mean=MEAN,
+    std=STD,
 )
 
 _CAFFE_NAMES = (

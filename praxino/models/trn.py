@@ -11,12 +11,14 @@ that no result comes twice. Here a test takes the mean over all relations instea
 draws give on average.
 """
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from praxino.models import bn_inception
 from praxino.models.backbone_2d import MMACTION2_RESNET_NAMES, Backbone2d
 from praxino.models.backbone_2d import from_torchvision as from_torchvision_network
 from praxino.models.clip_shape import check_clip
@@ -25,7 +27,7 @@ from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
 from praxino.weights.published import Weights
 
-__all__ = ["trn_r18", "trn_r50", "trn_r101"]
+__all__ = ["trn_bn_inception", "trn_r18", "trn_r50", "trn_r101"]
 
 DRAWN = 3  # relations for each scale
 
@@ -85,6 +87,8 @@ class Trn(nn.Module):
         self.relations = nn.ModuleList(Relation(frames, scale, 256, width) for scale in scales)
         self.head = nn.Linear(width * len(self.relations), num_classes)
         self.clip_spec = ClipSpec(frames, size=size, resize_short=round(size * 8 / 7))
+        if backbone == "bn_inception":  # bytes, less their mean
+            self.clip_spec = replace(self.clip_spec, mean=bn_inception.MEAN, std=bn_inception.STD)
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """The map of each frame: `(B, D, T, H', W')`."""
@@ -156,12 +160,22 @@ def trn_r101(num_classes: int = 174, **options: Unpack[TrnOptions]) -> Trn:
     return Trn(num_classes, "resnet101", **options)
 
 
+def trn_bn_inception(num_classes: int = 174, **options: Unpack[TrnOptions]) -> Trn:
+    """TRN on BN-Inception, as in the paper: 13.1 million parameters, 16.3 G for 8 x 224 x 224.
+
+    Args:
+        num_classes: K; Something-Something has 174.
+        **options: see `TrnOptions`.
+    """
+    return Trn(num_classes, "bn_inception", **options)
+
+
 _MMACTION2_NAMES = (
     *MMACTION2_RESNET_NAMES,
     (r"^cls_head\.fc_cls\.", "embed."),
     (r"^cls_head\.consensus\.", "consensus."),
 )
-# The authors' code wraps torchvision's networks.
+# The authors' code wraps torchvision's networks, and BN-Inception.
 _ZHOUBOLEI_NAMES = (
     (r"^module\.", ""),
     (r"^base_model\.", "backbone.features."),
@@ -175,8 +189,27 @@ def from_mmaction2(state: State, model: nn.Module) -> State:
 
 
 def from_zhoubolei(state: State, model: nn.Module) -> State:
-    """Rename the entries of the authors' TRN on a ResNet, and join its last layers."""
+    """Rename the entries of the authors' TRN, and join its last layers.
+
+    On BN-Inception the result wants its colours as their code does: blue, green, red.
+    """
+    network = {
+        name.removeprefix("base_model."): value
+        for name, value in state.items()
+        if name.startswith("base_model.")
+    }
+    if bn_inception.is_caffe(network):
+        rest = {name: value for name, value in state.items() if name[:11] != "base_model."}
+        network = bn_inception.from_caffe(network)
+        state = rest | {f"base_model.{name}": value for name, value in network.items()}
     return _joined(rename(state, _ZHOUBOLEI_NAMES), model)
+
+
+def from_zhoubolei_bgr(state: State, model: nn.Module) -> State:
+    """The same on BN-Inception, for colours that are red, green, blue, as everywhere here."""
+    renamed = from_zhoubolei(state, model)
+    first = "backbone.features.conv1.conv.weight"
+    return renamed | {first: bn_inception.in_rgb(renamed[first])}
 
 
 def _joined(state: State, model: nn.Module) -> State:
@@ -213,6 +246,7 @@ LAYOUTS = {
     "torchvision": from_torchvision,
     "mmaction2": from_mmaction2,
     "zhoubolei": from_zhoubolei,
+    "zhoubolei_bgr": from_zhoubolei_bgr,
 }
 
 
@@ -238,6 +272,9 @@ WEIGHTS_R50 = {
 
 PAPER = "Zhou et al., Temporal Relational Reasoning in Videos, ECCV 2018"
 MODELS = {
+    "trn_bn_inception": ModelRow(
+        trn_bn_inception, PAPER, 2018, "fusion", backbone="bn_inception", layouts=LAYOUTS
+    ),
     "trn_r101": ModelRow(trn_r101, PAPER, 2018, "fusion", backbone="resnet101", layouts=LAYOUTS),
     "trn_r18": ModelRow(trn_r18, PAPER, 2018, "fusion", backbone="resnet18", layouts=LAYOUTS),
     "trn_r50": ModelRow(

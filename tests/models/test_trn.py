@@ -28,6 +28,34 @@ def test_equals_the_reference(equals_golden: Any) -> None:
     assert count_parameters(model) + 6 * 174 == 26_641_154
 
 
+def test_equals_the_reference_on_bn_inception(equals_golden: Any) -> None:
+    model = equals_golden(
+        "trn/trn_multiscale_bninception_8",
+        "trn_bn_inception",
+        "zhoubolei",
+        options={"test_relations": "first"},
+        forward=lambda model, frames: model(frames.unflatten(1, (8, 3)).transpose(1, 2)),
+        case=None,
+        same_parameters=False,  # as above
+    )
+    assert count_parameters(model) + 6 * 174 == 13_141_218
+
+
+def test_reads_colours_in_the_order_of_ours() -> None:
+    torch.manual_seed(0)
+    model: Any = create_model("trn_bn_inception", 3, frames=2).eval()
+    state = {"new_fc.weight": model.embed.weight, "new_fc.bias": model.embed.bias}
+    for leaf in ("weight", "bias"):
+        state[f"consensus.fc_fusion_scales.0.1.{leaf}"] = getattr(model.relations[0].layer, leaf)
+        state[f"consensus.fc_fusion_scales.0.3.{leaf}"] = getattr(model.head, leaf)
+    state["base_model.conv1_7x7_s2.weight"] = torch.randn(64, 3, 7, 7)
+    first = "backbone.features.conv1.conv.weight"
+    for layout, flipped in (("zhoubolei", False), ("zhoubolei_bgr", True)):
+        found = convert_state_dict(state, source=layout, model=model)[first]
+        theirs = state["base_model.conv1_7x7_s2.weight"]
+        assert torch.equal(found, theirs.flip(1) if flipped else theirs)
+
+
 @pytest.fixture
 def adding() -> Relation:
     """Adds up the numbers of two of four frames."""
