@@ -20,6 +20,8 @@ from praxino.video.flow_methods import FLOW_METHODS as FLOW_METHODS
 
 FlowFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
+_PIXELS_AT_ONCE = 2**21
+
 BOUND = 20.0  # pixels; two-stream networks since Simonyan & Zisserman's are fed flow within it
 
 
@@ -171,11 +173,17 @@ def _on_tensors(method: str, device: str | None) -> FlowFunction:
     from praxino.video.tvl1 import tvl1
 
     def from_grey(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        images = grey_images(frames, place)
-        first, second = images[:-1], images[1:]
-        flow = tvl1(first, second) if method == "torch_tvl1" else lucas_kanade(first, second).flow
-        found: NDArray[np.float32] = flow.permute(0, 2, 3, 1).cpu().numpy()
-        return found
+        height, width = frames.shape[1:3]
+        at_once = max(1, _PIXELS_AT_ONCE // (height * width))  # pairs; large ones take memory
+        flows = []
+        for start in range(0, len(frames) - 1, at_once):
+            images = grey_images(frames[start : start + at_once + 1], place)
+            first, second = images[:-1], images[1:]
+            flow = (
+                tvl1(first, second) if method == "torch_tvl1" else lucas_kanade(first, second).flow
+            )
+            flows.append(flow.permute(0, 2, 3, 1).cpu().numpy())
+        return np.concatenate(flows)
 
     return from_grey
 

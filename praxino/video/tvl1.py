@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from praxino.video.flow_pyramid import blurred, enlarged, looked_up, pyramid, slopes
 
 _CHECKED_EVERY = 10  # iterations; a look at the convergence makes a GPU wait
+_MEDIAN_ROWS = 128  # at once: 25 neighbours of each pixel take memory
 
 
 @torch.no_grad()
@@ -134,7 +135,10 @@ def _divergence(dual: Tensor) -> Tensor:
 
 def _median(flow: Tensor) -> Tensor:
     """The median of 5 x 5 pixels, of u and v each."""
-    batch, channels, height, width = flow.shape
     padded = F.pad(flow, (2, 2, 2, 2), mode="replicate")
-    around = padded.unfold(2, 5, 1).unfold(3, 5, 1).reshape(batch, channels, height, width, 25)
-    return around.median(dim=-1).values
+    result = torch.empty_like(flow)
+    for top in range(0, flow.shape[2], _MEDIAN_ROWS):
+        strip = padded[:, :, top : top + _MEDIAN_ROWS + 4]
+        around = strip.unfold(2, 5, 1).unfold(3, 5, 1).flatten(4)  # (B, 2, rows, W, 25)
+        result[:, :, top : top + _MEDIAN_ROWS] = around.median(dim=-1).values
+    return result

@@ -25,22 +25,23 @@ _FEATURES, _CORNERS = 1000, 1000
 _FEWEST = 25  # matches that agree; with fewer, the authors take the camera for still
 _TOLERANCE = 1.0  # pixels by which a match that agrees may be off
 
-Boxes = NDArray[Any]
+People = NDArray[Any]
 
 
 def warp_flow(
     frames: NDArray[np.uint8],
     flow: NDArray[np.floating[Any]],
     *,
-    people: Sequence[Boxes] | None = None,
+    people: Sequence[People] | None = None,
 ) -> NDArray[np.float32]:
     """Take the camera's motion out of flow.
 
     Args:
         frames: `(T, H, W, 3)` uint8 RGB.
         flow: `(T - 1, H, W, 2)` in pixels, from each frame to the next.
-        people: for each of the first T - 1 frames `(N, 4)` boxes in pixels, x and y of the upper
-            left and the lower right corner, on which no motion is the camera's; or None.
+        people: for each of the first T - 1 frames, where no motion is the camera's: `(N, 4)` boxes
+            in pixels, x and y of the upper left and the lower right corner, or a mask `(H, W)` of
+            bool; or None.
 
     Returns:
         `(T - 1, H, W, 2)` float32 in pixels.
@@ -58,10 +59,10 @@ def warp_flow(
         )
     if people is not None and len(people) != len(flow):
         raise ValueError(f"{len(flow)} flows need as many sets of people, got {len(people)}.")
-    boxes = [np.empty((0, 4)) for _ in flow] if people is None else people
+    everybody: Sequence[People | None] = [None] * len(flow) if people is None else people
     warped = np.empty(flow.shape, np.float32)
     for t in range(len(flow)):
-        camera = camera_motion(frames[t], frames[t + 1], flow[t], boxes[t])
+        camera = camera_motion(frames[t], frames[t + 1], flow[t], everybody[t])
         warped[t] = _straightened(flow[t], camera)
     return warped
 
@@ -70,7 +71,7 @@ def camera_motion(
     first: NDArray[np.uint8],
     second: NDArray[np.uint8],
     flow: NDArray[np.floating[Any]],
-    people: Boxes | None = None,
+    people: People | None = None,
 ) -> NDArray[np.float64]:
     """The homography by which the camera moves the picture from one frame to the next.
 
@@ -78,21 +79,20 @@ def camera_motion(
         first: `(H, W, 3)` uint8 RGB.
         second: likewise.
         flow: `(H, W, 2)` from the first to the second, in pixels.
-        people: `(N, 4)` boxes of the first frame whose matches do not count; or None.
+        people: boxes or a mask of the first frame whose matches do not count; or None.
 
     Returns:
         `(3, 3)`: takes (x, y, 1) of the first frame to the second; the identity where fewer than
         25 matches agree on any motion.
 
     Raises:
+        ValueError: neither boxes nor a mask of the frame's size.
         EnvironmentFault: OpenCV is not installed.
     """
     cv2 = import_opencv()
     first_grey = cv2.cvtColor(np.ascontiguousarray(first), cv2.COLOR_RGB2GRAY)
     second_grey = cv2.cvtColor(np.ascontiguousarray(second), cv2.COLOR_RGB2GRAY)
-    allowed = np.full(first_grey.shape, 255, np.uint8)
-    for x1, y1, x2, y2 in np.asarray(people if people is not None else np.empty((0, 4))):
-        allowed[max(0, int(y1)) : max(0, int(y2) + 1), max(0, int(x1)) : max(0, int(x2) + 1)] = 0
+    allowed = _without_people(first_grey.shape, people)
     features = _feature_matches(first_grey, second_grey, allowed)
     pairs = np.concatenate([features, _flow_matches(first_grey, flow, allowed)])
     if len(pairs) < _FEWEST:
@@ -103,6 +103,25 @@ def camera_motion(
         return np.eye(3)
     camera: NDArray[np.float64] = found
     return camera
+
+
+def _without_people(size: tuple[int, int], people: People | None) -> NDArray[np.uint8]:
+    """255 where matches count, 0 on people."""
+    allowed = np.full(size, 255, np.uint8)
+    if people is None:
+        return allowed
+    people = np.asarray(people)
+    if people.dtype == bool and people.shape == size:
+        allowed[people] = 0
+        return allowed
+    if people.dtype == bool or (people.size and (people.ndim != 2 or people.shape[1] != 4)):
+        raise ValueError(
+            f"People are boxes (N, 4) or a mask {size} of bool, got {people.dtype} of shape "
+            f"{people.shape}."
+        )
+    for x1, y1, x2, y2 in people.reshape(-1, 4):
+        allowed[max(0, int(y1)) : max(0, int(y2) + 1), max(0, int(x1)) : max(0, int(x2) + 1)] = 0
+    return allowed
 
 
 def _feature_matches(

@@ -31,6 +31,10 @@ def test_equals_the_golden(name, lab_goldens: Path):
     assert max(errors.values()) < 1e-4
 
 
+def test_the_large_one_has_as_many_parameters_as_published():
+    assert count_parameters(raft.build_raft("raft_large")) == 5_257_536
+
+
 def saved(name: str, path: Path) -> None:
     """Weights under which RAFT computes something, as torchvision publishes them: a pickle."""
     torch.manual_seed(0)

@@ -89,6 +89,9 @@ def test_people_do_not_count():
     seeing = warp_flow(frames, flow, people=[np.array([[35.0, 0, WIDTH, HEIGHT]])])
     assert seeing[0, 20:100, 60:140, 0].mean() == pytest.approx(3, abs=0.3)
     assert np.abs(seeing[0, 20:100, 5:30]).mean() < 0.1
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[:, 35:] = True
+    assert np.abs(warp_flow(frames, flow, people=[mask]) - seeing).max() < 0.1
 
 
 def test_without_matches_the_camera_stands_still():
@@ -103,3 +106,6 @@ def test_what_does_not_belong_together():
         warp_flow(frames, np.zeros((1, 32, 32, 2)))
     with pytest.raises(ValueError, match="2 flows need as many sets of people, got 1"):
         warp_flow(frames, np.zeros((2, 32, 32, 2)), people=[np.zeros((0, 4))])
+    for wrong in (np.zeros((3, 5)), np.zeros((9, 9), bool)):
+        with pytest.raises(ValueError, match=r"boxes \(N, 4\) or a mask \(32, 32\) of bool, got"):
+            warp_flow(frames, np.zeros((2, 32, 32, 2)), people=[wrong, wrong])
