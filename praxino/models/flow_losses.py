@@ -141,7 +141,8 @@ def motion_loss(clip: Tensor, flows: Sequence[Tensor]) -> Tensor:
             frames, (height, width), mode="bilinear", antialias=True, align_corners=False
         )
         small = rearrange(small, "(b t) c h w -> b t c h w", b=len(clip))
-        pixels = flow * (20 * height / clip.shape[-2])
+        # Under autocast, flow comes rounded.
+        pixels = flow.to(clip.dtype) * (20 * height / clip.shape[-2])
         each = rearrange(pixels, "b (l c) h w -> (b l) c h w", c=2)
         warped = warp(small[:, 1:].flatten(0, 1), each)
         first = small[:, :-1].flatten(1, 2)  # (B, 3 (T - 1), h, w)
