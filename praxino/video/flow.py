@@ -20,7 +20,7 @@ from praxino.video.flow_methods import FLOW_METHODS as FLOW_METHODS
 
 FlowFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-_PIXELS_AT_ONCE = 2**21
+_PIXELS_AT_ONCE = 2**21  # of a batch on tensors
 
 BOUND = 20.0  # pixels; two-stream networks since Simonyan & Zisserman's are fed flow within it
 

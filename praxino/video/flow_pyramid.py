@@ -39,7 +39,7 @@ def pyramid(images: Tensor, scales: int, step: float) -> list[Tensor]:
 
     It ends before `scales` where the next copy would be smaller than 16 pixels.
     """
-    # So much blur that what the smaller copy cannot hold is gone (IPOL 2013, section 3).
+    # So much blur that what the smaller copy cannot hold is gone; the rule is IPOL 2013's.
     sigma = 0.6 * (step**-2 - 1) ** 0.5
     copies = [images]
     while len(copies) < scales:

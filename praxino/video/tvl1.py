@@ -42,7 +42,8 @@ def tvl1(
         second: likewise.
         attachment: lambda; the larger, the closer to the brightness, the less smooth.
         tightness: theta; how far the smooth flow may be from the one that fits the brightness.
-        time_step: tau of the dual's ascent; up to 0.25 it is known to converge.
+        time_step: tau of the dual's ascent; up to 0.125 it is proven to converge, up to 0.25 it
+            does.
         scales: copies of the images, the first of full size; fewer where they would be tiny.
         scale_step: size of a copy over that of the one before, in (0, 1).
         warps: at each scale, how often the second image is looked up anew along the flow.
@@ -94,7 +95,7 @@ def _minimised(
     limit, rate = attachment * tightness, time_step / tightness
     for iteration in range(1, iterations + 1):
         residual = rest + (slope * flow).sum(1, keepdim=True)
-        # Thresholding (equation 15 of the 2007 paper): towards the brightness, by a bounded step.
+        # The thresholding step: towards equal brightness, along the slope, by a bounded amount.
         step = (residual / steepness).clamp_(-limit, limit)
         before = flow
         flow = torch.addcmul(flow, step, slope, value=-1) + tightness * _divergence(dual)

@@ -20,6 +20,7 @@ from praxino.video.flow_store import (
     write_flow,
     write_flow_images,
 )
+from praxino.video.motion import Motion
 from praxino.video.reader import open_video
 from praxino.video.writer import GreyWriter, write_video
 
@@ -93,6 +94,19 @@ def test_other_players_can_read_it(store):
     assert (pictures[7] == np.concatenate([flows()[7, ..., 0], flows()[7, ..., 1]])).all()
     with open_video(store / "kick/a.mp4.flow.mkv") as video:
         assert (len(video), video.size) == (12, (70, 51))
+
+
+def test_a_clip_gets_its_flow_from_the_store(store):
+    places = np.array([0, 4, 8, 12])
+    frames = np.zeros((4, 70, 102, 3), np.uint8)
+    motion = Motion(str(store))
+    clip = motion.add(frames, ("rgb", "flow"), "/data/kick/a.mp4", places)
+    assert clip.shape == (4, 70, 102, 5)
+    want = FlowStore(store).flow("kick/a.mp4", places, (70, 102))
+    assert (clip[..., 3:] == want).all()
+    assert motion.method == "dis"
+    with pytest.raises(VideoError, match="has no warped flow"):
+        motion.add(frames, ("rgb", "warped_flow"), "kick/a.mp4", places)
 
 
 def test_too_few_flows_leave_nothing(tmp_path):
