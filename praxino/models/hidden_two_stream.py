@@ -9,7 +9,6 @@ Then a temporal stream is stacked on it, and both learn together: to name the ac
 explain how the frames move.
 Its temporal stream on VGG-16 is `hidden_temporal_stream` as it is; its TSN is the same with
 `segments=3` and `backbone="bn_inception"`.
-Differs from the authors' code: learning rates do not differ between weights and biases.
 """
 
 import itertools
