@@ -1110,6 +1110,31 @@ def attention(
 
 
 @explain.command
+def skips(model: str, video: Path, /, *, output: Path, weights: str | None = None) -> None:
+    """Show which frames of a video a Skip RNN uses.
+
+    Args:
+        model: skip_lstm or skip_gru, a checkpoint or a run folder.
+        video: whose middle clip is shown.
+        output: the picture, a .png.
+        weights: for a name: published weights or a file; without, weights are random.
+    """
+    from praxino.evaluate import spec_of
+    from praxino.explain.skips import draw_skips, used_frames
+    from praxino.explain.subject import open_subject
+    from praxino.explain.units import clip_of
+
+    check_writable(output)
+    network = open_subject(model, weights)
+    clip = clip_of(network, video)
+    used = used_frames(network, clip)
+    draw_skips(output, clip, spec_of(network), used)
+    marks = "".join("#" if one else "." for one in used)
+    say(out, f"{used.sum()} of {len(used)} frames used: {marks}")
+    say(out, f"Wrote {output}")
+
+
+@explain.command
 def convolution(*, output: Path) -> None:
     """Show how a 3D convolution slides through time, and a 2D convolution over time does not.
 

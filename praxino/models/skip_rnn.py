@@ -172,7 +172,7 @@ class SkipCnnRnn(nn.Module):
             return self.backbone.maps(clip)
 
     def used_frames(self, clip: Tensor) -> Tensor:
-        """Which frames are used: `(B, T)` of 0 and 1; `draw.used_frames` makes a picture of it."""
+        """Which frames are used: `(B, T)` of 0 and 1; `praxino explain skips` shows them."""
         return self._run(clip)[1]
 
     def forward_steps(self, clip: Tensor) -> Tensor:
