@@ -76,6 +76,7 @@ VIT = {"patch": 8, "width": 64, "depth": 4, "heads": 4}
 PROBED = VIT | {"probe_depth": 2}
 VIT |= {"hidden": 256}
 ON_2D = {"backbone": "resnet18"}
+CELLS = {"backbone": "shufflenet_v2_x0_5", "hidden": 64}
 BAG = {"width": 8, "centres": 8, "size": 64}
 LOOKING = {"backbone": "mobilenet_v2", "hidden": 64}
 EGO = {"backbone": "resnet18", "hidden": 32, "size": 64}
@@ -266,6 +267,34 @@ LINES = (
     Line("ego_rnn_motion", options=EGO, epochs=6, lr=1e-3, note="without its task: `ego_rnn`"),
     Line("ego_rnn_flow", thin=4, options={"backbone": "resnet18", "frames": 8}),
     Line("ego_rnn_joint", options=EGO | {"flow_frames": 8}, epochs=6, lr=1e-3),
+    # A state that each frame changes
+    Line("recurrent_conv", epochs=6),
+    Line("conv_gru", epochs=6),
+    Line("lrcn", ("lrcn_flow",), options=CELLS, epochs=6, lr=1e-3),
+    Line(
+        "cnn_lstm",
+        ("cnn_gru", "cnn_rnn"),
+        options=CELLS | {"frozen": False},
+        epochs=6,
+        lr=1e-3,
+        note="without ImageNet's weights, so the CNN below it learns too",
+    ),
+    Line(
+        "skip_lstm",
+        ("skip_gru",),
+        options=CELLS | {"frozen": False},
+        epochs=6,
+        lr=1e-3,
+        note="likewise",
+    ),
+    Line("gru_rcn", ("gru_rcn_*",), options=WIDTH8, epochs=6, lr=1e-3),
+    Line(
+        "c3d_lstm",
+        options={"steps": 2, "width": 8, "hidden": 64, "frozen": False, "background_weight": 1.0},
+        epochs=5,
+        lr=1e-3,
+    ),
+    Line("baccouche_lstm", options={"steps": 4, "frozen": False}),
     # Attention
     Line("videomae_s", ("videomae_*",), options=VIT, epochs=10, lr=1e-3),
     Line("timesformer_b", ("timesformer_hr", "timesformer_l"), options=VIT, epochs=24, lr=1e-3),
