@@ -15,6 +15,7 @@ from pathlib import Path
 
 from praxino.errors import EnvironmentFault
 from praxino.shortened import printable
+from praxino.weights.caffemodel import read_caffemodel
 from praxino.weights.fitting import State
 from praxino.weights.safetensors_header import load_tensors
 from praxino.weights.tensorflow_checkpoint import files_of, read_checkpoint
@@ -33,8 +34,9 @@ def read_state(path: str | Path) -> State:
 
     Args:
         path: `.safetensors`; or `.pth` and the like, which a child process turns into safetensors
-            with `torch.load(weights_only=True)`, so that nothing in the file can run; or a
-            TensorFlow checkpoint by its name (`model.ckpt`), by one of its files, or by its folder.
+            with `torch.load(weights_only=True)`, so that nothing in the file can run; or
+            `.caffemodel`; or a TensorFlow checkpoint by its name (`model.ckpt`), by one of its
+            files, or by its folder.
 
     Raises:
         ValueError: no such file, or not one that can be read.
@@ -78,10 +80,12 @@ def read_files(files: Mapping[str, Path]) -> State:
     suffix, name = Path(name).suffix.lower(), printable(name)
     if suffix == ".safetensors":
         return load_tensors(path)
+    if suffix == ".caffemodel":
+        return read_caffemodel(path)
     if suffix not in PICKLED:
         raise ValueError(
-            f"{name}: weights are .safetensors or {', '.join(PICKLED)}, or a TensorFlow "
-            f"checkpoint, not {suffix!r}."
+            f"{name}: weights are .safetensors or {', '.join(PICKLED)}, .caffemodel, or a "
+            f"TensorFlow checkpoint, not {suffix!r}."
         )
     with _temporary_folder() as folder:
         converted = folder / "converted.safetensors"

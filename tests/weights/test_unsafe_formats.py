@@ -39,6 +39,7 @@ from praxino.score_tables import read_scores
 from praxino.train import train
 from praxino.video.flow_store import read_record
 from praxino.video.reader import open_video
+from praxino.weights.caffemodel import read_caffemodel
 from praxino.weights.checkpoint import find_checkpoint, load_model, read_card
 from praxino.weights.reading import PICKLED, read_files, read_state
 from praxino.weights.safetensors_header import load_tensors, read_header
@@ -75,7 +76,8 @@ def hostile_files(canary: Path) -> dict[str, bytes]:
 
 
 SUFFIXES = (
-    ".npy .npz .joblib .h5 .hdf5 .safetensors .index .json .csv .parquet .mp4 .avi .gif .py .txt"
+    ".npy .npz .joblib .h5 .hdf5 .safetensors .caffemodel .index .json .csv .parquet .mp4 .avi "
+    ".gif .py .txt"
 ).split()
 
 
@@ -168,6 +170,7 @@ READS: dict[str, Callable[[Path], object]] = {
     "train.train(config)": lambda path: train(config(source=str(path)), path.parent / "run"),
     "video.flow_store.read_record(path)": read_record,
     "video.reader.open_video(source)": opened,
+    "weights.caffemodel.read_caffemodel(path)": read_caffemodel,
     "weights.reading.read_files(files)": lambda path: read_files({path.name: path}),
     "weights.reading.read_state(path)": read_state,
     "weights.safetensors_header.load_tensors(path)": load_tensors,
