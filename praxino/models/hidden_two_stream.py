@@ -28,6 +28,7 @@ from praxino.models.row import ModelRow, Published
 from praxino.models.two_stream import LateFusion, for_flow, fused
 from praxino.video.clip_spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 from praxino.weights.fitting import State, load_strict, rename
+from praxino.weights.published import Weights
 
 __all__ = ["hidden_temporal_stream", "hidden_two_stream", "motionnet"]
 
@@ -606,15 +607,64 @@ LAYOUTS = MOTIONNET_LAYOUTS | {
 }
 TWO_STREAM_LAYOUTS = {"motionnet": from_motionnet, "torchvision": from_torchvision}
 
+_LICENCE = "none stated (Hidden-Two-Stream; its Caffe is BSD-2-Clause)"
+
+
+def _stacked(key: str, data: str, split: int, classes: int) -> Weights:
+    """What the authors' README links to: their stack on VGG-16, after all stages."""
+    return Weights(
+        url=f"https://drive.google.com/open?id={key}",
+        by_hand=f"{data.lower()}_split{split}_vgg16_hidden.caffemodel",
+        sha256_prefix=None,
+        trained_on=f"{data} split {split} (VGG-16 from ImageNet-1K)",
+        num_classes=classes,
+        licence=_LICENCE,
+        layout="bryanyzhu_bgr",
+    )
+
+
+WEIGHTS = {
+    "ucf101": _stacked("0B-bJpXHBmFWDamFiUmp0UGpwY2c", "UCF101", 1, 101),
+    "ucf101_split2": _stacked("0B-bJpXHBmFWDVlpULU5tcmdGaGs", "UCF101", 2, 101),
+    "ucf101_split3": _stacked("0B-bJpXHBmFWDNmozVDlPSTFWdEE", "UCF101", 3, 101),
+    "hmdb51": _stacked("0B-bJpXHBmFWDUER6OUdyVmNyenM", "HMDB51", 1, 51),
+    "hmdb51_split2": _stacked("0B-bJpXHBmFWDcmxVZmxyUWVJbzQ", "HMDB51", 2, 51),
+    "hmdb51_split3": _stacked("0B-bJpXHBmFWDenZpWlFqNm0yMnM", "HMDB51", 3, 51),
+}
+MOTIONNET_WEIGHTS = {
+    "ucf101": Weights(
+        url="https://drive.google.com/open?id=0B-bJpXHBmFWDVU5DRTY4Ym02TFE",
+        by_hand="MotionNet.caffemodel",
+        sha256_prefix=None,
+        trained_on="UCF101 split 1, without labels: its classifier starts anew",
+        num_classes=101,
+        licence=_LICENCE,
+        layout="bryanyzhu_bgr",
+    )
+}
+
 PAPER = "Zhu et al., Hidden Two-Stream Convolutional Networks for Action Recognition, ACCV 2018"
 MODELS = {
     "hidden_temporal_stream": ModelRow(
-        hidden_temporal_stream, PAPER, 2018, "two-stream", backbone="vgg16", layouts=LAYOUTS
+        hidden_temporal_stream,
+        PAPER,
+        2018,
+        "two-stream",
+        weights=WEIGHTS,
+        backbone="vgg16",
+        layouts=LAYOUTS,
     ),
     "hidden_two_stream": ModelRow(
         hidden_two_stream, PAPER, 2018, "two-stream", backbone="vgg16", layouts=TWO_STREAM_LAYOUTS
     ),
-    "motionnet": ModelRow(motionnet, PAPER, 2018, "two-stream", layouts=MOTIONNET_LAYOUTS),
+    "motionnet": ModelRow(
+        motionnet,
+        PAPER,
+        2018,
+        "two-stream",
+        weights=MOTIONNET_WEIGHTS,
+        layouts=MOTIONNET_LAYOUTS,
+    ),
 }
 
 PUBLISHED = (

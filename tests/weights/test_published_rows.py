@@ -15,6 +15,7 @@ DATA_SETS = {
     "Charades": "charades",
     "Diving48": "diving48",
     "GTEA61": "gtea61",
+    "HMDB51": "hmdb51",
     "IG-65M": "ig65m",
     "Jester": "jester",
     "Kinetics-400": "kinetics400",
@@ -31,6 +32,7 @@ DATA_SETS = {
 CLASSES = {
     "charades": 157,
     "diving48": 48,
+    "hmdb51": 51,
     "jester": 27,
     "kinetics400": 400,
     "kinetics600": 600,
