@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ _NOTHING_NEW_BYTES = 8
 
 # Of files of numbers, where time means nothing; Matroska counts thousandths, so 40 for each frame.
 GREY_FRAMES_PER_SECOND = 25
+
+_SLICE_END = 8  # bytes of FFV1
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 # A pipe has no writer to wait for; on Windows, a file is read byte by byte.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -519,6 +523,7 @@ class GreyReader:
         self.size = (context.height, context.width)
         self._coming: Generator[av.VideoFrame, None, None] | None = None
         self._next = -1  # number of the picture that comes next
+        self._damaged = False  # the one that came last
 
     def picture(self, number: int) -> NDArray[np.uint8]:
         """The picture `(H, W)` of this number, from 0; successive ones come without a seek.
@@ -528,12 +533,13 @@ class GreyReader:
         """
         if self._coming is None or number != self._next:
             self._decoder.seek(round(number / GREY_FRAMES_PER_SECOND / self._decoder.tick))
-            self._coming = self._decoder.frames()
+            self._coming = self._decoder.frames(watch=self._note_damage)
         self._next = number + 1
         frame = next(self._coming, None)
         seconds = None if frame is None or frame.pts is None else frame.pts * self._decoder.tick
         right = seconds is not None and round(seconds * GREY_FRAMES_PER_SECOND) == number
-        if frame is None or not right:
+        if frame is None or not right or self._damaged:
+            self._coming = None
             raise VideoError(
                 self._decoder.source.name,
                 f"is damaged: picture {number} is not there or not whole. Write it anew.",
@@ -549,9 +555,31 @@ class GreyReader:
         picture: NDArray[np.uint8] = frame.to_ndarray()  # type: ignore[assignment]
         return picture
 
+    def _note_damage(self, packet: av.Packet) -> None:
+        self._damaged = not _ffv1_is_whole(bytes(packet))
+
     def close(self) -> None:
         """Give back the file."""
         self._decoder.close()
+
+
+def _ffv1_is_whole(packet: bytes) -> bool:
+    """Whether the checksum of every slice is right; FFmpeg only grumbles where one is not.
+
+    A slice ends with its size without this end (24 bits), a status (8) and a CRC (32) that makes
+    the CRC of all of it 0 (RFC 9043).
+    """
+    end = len(packet)
+    while end:
+        start = end - _SLICE_END - int.from_bytes(packet[end - 8 : end - 5], "big")
+        if start < 0:
+            return False
+        # The same polynomial as zlib's, which takes bits from the other end and inverts.
+        mirrored = packet[start:end].translate(_MIRRORED)
+        if zlib.crc32(mirrored, 0xFFFFFFFF) != 0xFFFFFFFF:
+            return False
+        end = start
+    return True
 
 
 def _in_words(stream: av.stream.Stream) -> str:

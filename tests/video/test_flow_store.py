@@ -125,6 +125,23 @@ def test_a_file_that_is_cut_short(store, kept):
     assert caught.value.code == "damaged"
 
 
+def test_a_bit_that_has_flipped(store):
+    """FFmpeg decodes such a picture to something; it is not what was written."""
+    path = store / "kick/a.mp4.flow.mkv"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(bytes(content))
+    refused = {}
+    with FlowFile(path) as file:
+        for number in range(12):
+            try:
+                assert (file.flow(number) == flows()[number]).all()
+            except VideoError as caught:
+                refused[number] = caught.message
+    ((number, said),) = refused.items()
+    assert f"picture {number} is not there or not whole" in said
+
+
 def test_what_is_no_flow(store, tmp_path):
     write_video(store / "kick/c.mp4.mp4", np.zeros((3, 32, 32, 3), np.uint8), 25)
     (store / "kick/c.mp4.mp4").rename(store / "kick/c.mp4.flow.mkv")
