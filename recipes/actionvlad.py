@@ -37,6 +37,7 @@ from torch import Tensor
 
 from praxino.datasets.clips import TrainingClips
 from praxino.datasets.source import open_source
+from praxino.datasets.splits import hold_out
 from praxino.models import create_model
 from praxino.models.actionvlad import late_fusion_of, start_from_clips
 from praxino.recipe import DataConfig, ModelConfig, OptimConfig, TrainConfig
@@ -77,7 +78,7 @@ def tiny() -> TrainConfig:
             weights=str(RUNS / "tiny0.safetensors"),
         ),
         augmentation=Augmentation(crop="centre"),
-        optim=OptimConfig("adam", lr=1e-3, weight_decay=4e-5, eps=1e-4),
+        optim=OptimConfig("adam", lr=0.01, backbone_lr_scale=0.1, weight_decay=4e-5, eps=1e-4),
         epochs=4,
         batch_size=8,
     )
@@ -139,7 +140,10 @@ def find_centres(config: TrainConfig, start: str | None, videos: int) -> int:
         VideoError: one of them cannot be read.
     """
     everything = open_source(config.data.source, root=config.data.videos)
-    train_set = everything.select(split="train")
+    if config.data.val_split:  # centres are learnt too: not from what the epochs are chosen by
+        fraction, split = config.data.val_fraction, config.data.val_split
+        everything, _ = hold_out(everything, fraction, config.seed, split)
+    train_set = everything.select(split="" if everything.splits == ("",) else "train")
     torch.manual_seed(config.seed)
     model: Any = create_model(
         config.model.name, len(everything.classes), weights=start, **config.model.options

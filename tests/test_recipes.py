@@ -1,5 +1,6 @@
 """Every recipe in recipes/ can be begun: its model is built, and what it trains is there."""
 
+import dataclasses
 import importlib.util
 import typing
 from pathlib import Path
@@ -7,11 +8,13 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from praxino.models import create_model, published_weights
 from praxino.models.table import MODELS
-from praxino.recipe import TrainConfig, tiny
+from praxino.recipe import DataConfig, TrainConfig, tiny
 from praxino.train import freeze
+from praxino.weights.checkpoint import Card, load_model, save_model
 from praxino.weights.shapes_only import ShapesOnly
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
@@ -54,3 +57,41 @@ def test_a_recipe_builds_its_model_and_finds_what_it_trains(recipe: Any) -> None
     if weights not in (None, "auto") and not weights.endswith(".safetensors"):
         assert weights in published_weights(model.name, **model.options)
     assert tiny(config).epochs == 2
+
+
+def test_actionvlad_begins_from_centres_of_its_training_videos(
+    two_actions: Path, tmp_path: Path
+) -> None:
+    recipe = module_of(RECIPES[0].parent / "actionvlad.py")
+    started = tmp_path / "start.safetensors"
+    config = recipe.tiny()
+    config = dataclasses.replace(
+        config,
+        data=DataConfig(str(two_actions)),
+        model=dataclasses.replace(config.model, weights=str(started)),
+    )
+    assert recipe.find_centres(config, None, videos=3) == 3 * 8 * 4 * 4  # of 8 frames of 64 pixels
+    model: Any = create_model("actionvlad", weights=started, **config.model.options)
+    torch.testing.assert_close(model.vlad.assign.weight, 2000 * model.vlad.centres)
+    lengths = model.vlad.centres.norm(dim=1)
+    assert (lengths < 1.001).all()  # means of features of length one
+    assert (lengths < 0.999).any()
+
+
+def test_actionvlad_joins_two_streams_that_were_trained_apart(tmp_path: Path) -> None:
+    recipe = module_of(RECIPES[0].parent / "actionvlad.py")
+    small = {"frames": 4, "size": 32, "width": 8, "centres": 2}
+    streams: dict[str, Any] = {}
+    for name, more in (("actionvlad", {}), ("actionvlad_flow", {"stack": 2, "places": 2})):
+        torch.manual_seed(len(name))
+        streams[name] = create_model(name, 3, **small, **more).eval()
+        card = Card(name, small | more, ("a", "b", "c"), streams[name].clip_spec, {})
+        save_model(tmp_path / f"{name}.safetensors", streams[name], card)
+    paths = [tmp_path / f"{name}.safetensors" for name in streams]
+    recipe.join(*paths, tmp_path / "both.safetensors")
+    both = load_model(tmp_path / "both.safetensors")
+    clip = torch.randn(1, 5, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        rgb = streams["actionvlad"](clip[:, :3, [0, 2]])
+        expected = rgb / 3 + 2 * streams["actionvlad_flow"](clip[:, 3:]) / 3
+        torch.testing.assert_close(both(clip), expected)

@@ -46,9 +46,11 @@ class RStarCnn(nn.Module):
         self.fc7 = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(0.5)
         self.head = nn.Linear(2 * hidden, num_classes)  # w, then w_s
-        for layer in (self.fc6, self.fc7, self.head):
-            nn.init.normal_(layer.weight, std=0.01)
+        for layer in (self.fc6, self.fc7):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
         self.average = AverageProbabilities()
         self.clip_spec = ClipSpec(frames, size=size, resize_short=size)
 
