@@ -270,7 +270,15 @@ class EgoRnnMotion(EgoRnn):
 class EgoRnnFlow(nn.Module):
     """A ResNet on the flow of a few successive frames, all at once; see `ego_rnn_flow`."""
 
-    def __init__(self, num_classes: int, *, frames: int, size: int, backbone: MapBackbone) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        frames: int,
+        size: int,
+        backbone: MapBackbone,
+        stream: Literal["warped_flow", "flow"] = "warped_flow",
+    ) -> None:
         super().__init__()
         if not backbone.startswith("resnet"):
             raise ValueError(f"backbone is a ResNet, such as 'resnet34', not {backbone!r}.")
@@ -284,7 +292,7 @@ class EgoRnnFlow(nn.Module):
             resize_short=round(size * 8 / 7),
             mean=GREY_MEAN,
             std=GREY_STD,
-            inputs=("warped_flow",),
+            inputs=(stream,),
         )
 
     def forward_features(self, clip: Tensor) -> Tensor:
@@ -463,6 +471,7 @@ def ego_rnn_flow(
     frames: int = 5,
     size: int = 224,
     backbone: MapBackbone = "resnet34",
+    stream: Literal["warped_flow", "flow"] = "warped_flow",
 ) -> EgoRnnFlow:
     """Ego-RNN's network of motion: a ResNet on stacked warped flow.
 
@@ -471,8 +480,9 @@ def ego_rnn_flow(
         frames: T, successive frames whose flow is stacked. The network takes no other.
         size: H and W of `clip_spec`, in pixels.
         backbone: `resnet34`, as in the paper, or another depth.
+        stream: `flow` leaves the wearer's own motion in, to see what taking it out is worth.
     """
-    return EgoRnnFlow(num_classes, frames=frames, size=size, backbone=backbone)
+    return EgoRnnFlow(num_classes, frames=frames, size=size, backbone=backbone, stream=stream)
 
 
 def ego_rnn_joint(

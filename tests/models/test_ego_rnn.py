@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from praxino.models import create_model
+from praxino.models import convert_state_dict, create_model
 from praxino.models.ego_rnn import BOUND as model_bound
 from praxino.models.ego_rnn import (
     GREY_MEAN,
@@ -20,6 +20,7 @@ from praxino.models.ego_rnn import (
 )
 from praxino.video.flow import BOUND
 from praxino.weights.fitting import check_fit
+from praxino.weights.shapes_only import ShapesOnly
 
 SMALL: dict[str, Any] = {"backbone": "resnet18", "hidden": 8, "frames": 3, "size": 64}
 
@@ -277,8 +278,6 @@ def test_imagenet_weights_become_those_of_flow() -> None:
 
 
 def _converted(network: nn.Module, model: nn.Module) -> dict[str, Tensor]:
-    from praxino.models import convert_state_dict
-
     return convert_state_dict(network.state_dict(), source="torchvision", model=model)
 
 
@@ -307,3 +306,42 @@ def test_without_attention_the_authors_object_classifier_is_left() -> None:
         "memory.of_input.weight",
         "memory.of_state.weight",
     ]
+
+
+def authors_names(model: EgoRnn) -> dict[str, Tensor]:
+    """The weights of a network of colours as the authors' code names them."""
+    state: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        part, _, leaf = name.removeprefix("memory.of_").rpartition(".")
+        if name.startswith("memory."):
+            letters = "xx" if part == "input" else "hh"
+            for gate, weights in zip("ifco", value.chunk(4), strict=True):
+                state[f"lstm_cell.conv_{gate}_{letters}.{leaf}"] = weights
+        elif name.startswith("head."):
+            state |= {f"classifier.1.{leaf}": value, f"fc.{leaf}": value}
+        else:
+            renamed = name.replace("backbone.features.", "resNet.").replace(
+                "objects.", "resNet.fc."
+            )
+            state[renamed] = value
+    return state | {"weight_softmax": state["resNet.fc.weight"]}
+
+
+def test_reads_the_authors_joint_network() -> None:
+    model = small("ego_rnn_joint", flow_frames=2)
+    state = {f"frameModel.{name}": value for name, value in authors_names(model.rgb).items()}
+    for name, value in model.flow.state_dict().items():
+        theirs = name.replace("head.", "fc_action.").replace("backbone.features.", "")
+        state[f"flowModel.{theirs}"] = value
+    for part, value in model.head.state_dict().items():
+        state |= {f"fc2.{part}": value, f"classifier.1.{part}": value}
+    found = convert_state_dict(state, source="swathikirans", model=model)
+    own = model.state_dict()
+    assert found.keys() == own.keys()
+    assert all(torch.equal(found[name], value) for name, value in own.items())
+
+
+def test_flow_with_the_wearers_motion() -> None:
+    with ShapesOnly():
+        model: Any = create_model("ego_rnn_flow", stream="flow")
+    assert model.clip_spec.inputs == ("flow",)
