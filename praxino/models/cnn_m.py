@@ -10,6 +10,7 @@ channels; the last hidden layer has 2048 units only.
 import math
 from collections import OrderedDict
 
+import torch
 from torch import nn
 
 
@@ -77,6 +78,8 @@ class CnnM(nn.Module):
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        with torch.no_grad():  # what comes in is bytes less their mean
+            self.features.get_parameter("conv1.weight").div_(64)
 
 
 def _response_norm() -> nn.LocalResponseNorm:
