@@ -25,6 +25,7 @@ from praxino.models.actionvlad import *
 from praxino.models.attention_pooling import *
 from praxino.models.baccouche import *
 from praxino.models.backbone_2d import imagenet_weights
+from praxino.models.beyond_short_snippets import *
 from praxino.models.c2d import *
 from praxino.models.c3d import *
 from praxino.models.c3d_lstm import *
@@ -39,6 +40,7 @@ from praxino.models.gru_rcn import *
 from praxino.models.hara_r2plus1d import *
 from praxino.models.hidden_two_stream import *
 from praxino.models.i3d import *
+from praxino.models.i3d_paper import *
 from praxino.models.i3d_resnet import *
 from praxino.models.inflated import *
 from praxino.models.ji import *

@@ -3,6 +3,7 @@
 from praxino.models.actionvlad import MODELS as ACTIONVLAD
 from praxino.models.attention_pooling import MODELS as ATTENTION_POOLING
 from praxino.models.baccouche import MODELS as BACCOUCHE
+from praxino.models.beyond_short_snippets import MODELS as BEYOND_SHORT_SNIPPETS
 from praxino.models.c2d import MODELS as C2D
 from praxino.models.c2d import PUBLISHED as C2D_PUBLISHED
 from praxino.models.c3d import MODELS as C3D
@@ -25,6 +26,8 @@ from praxino.models.hidden_two_stream import MODELS as HIDDEN_TWO_STREAM
 from praxino.models.hidden_two_stream import PUBLISHED as HIDDEN_TWO_STREAM_PUBLISHED
 from praxino.models.i3d import MODELS as I3D
 from praxino.models.i3d import PUBLISHED as I3D_PUBLISHED
+from praxino.models.i3d_paper import MODELS as I3D_PAPER
+from praxino.models.i3d_paper import PUBLISHED as I3D_PAPER_PUBLISHED
 from praxino.models.i3d_resnet import MODELS as I3D_RESNET
 from praxino.models.i3d_resnet import PUBLISHED as I3D_RESNET_PUBLISHED
 from praxino.models.inflated import MODELS as INFLATED
@@ -64,6 +67,7 @@ from praxino.models.rstar_cnn import MODELS as RSTAR_CNN
 from praxino.models.s3d import MODELS as S3D
 from praxino.models.s3d import PUBLISHED as S3D_PUBLISHED
 from praxino.models.semi_transformer import MODELS as SEMI_TRANSFORMER
+from praxino.models.semi_transformer import PUBLISHED as SEMI_TRANSFORMER_PUBLISHED
 from praxino.models.single_frame import MODELS as SINGLE_FRAME
 from praxino.models.single_frame import PUBLISHED as SINGLE_FRAME_PUBLISHED
 from praxino.models.skip_rnn import MODELS as SKIP_RNN
@@ -113,6 +117,7 @@ _PAPERS = (
     ACTIONVLAD,
     ATTENTION_POOLING,
     BACCOUCHE,
+    BEYOND_SHORT_SNIPPETS,
     C2D,
     C3D,
     C3D_LSTM,
@@ -127,6 +132,7 @@ _PAPERS = (
     HARA_R2PLUS1D,
     HIDDEN_TWO_STREAM,
     I3D,
+    I3D_PAPER,
     I3D_RESNET,
     INFLATED,
     JI,
@@ -188,6 +194,7 @@ PUBLISHED: tuple[Published, ...] = (
     *HARA_R2PLUS1D_PUBLISHED,
     *HIDDEN_TWO_STREAM_PUBLISHED,
     *I3D_PUBLISHED,
+    *I3D_PAPER_PUBLISHED,
     *I3D_RESNET_PUBLISHED,
     *INFLATED_PUBLISHED,
     *JI_PUBLISHED,
@@ -204,6 +211,7 @@ PUBLISHED: tuple[Published, ...] = (
     *RESNEXT3D_PUBLISHED,
     *REV_MVIT_PUBLISHED,
     *S3D_PUBLISHED,
+    *SEMI_TRANSFORMER_PUBLISHED,
     *SINGLE_FRAME_PUBLISHED,
     *SLOW_PUBLISHED,
     *SLOWFAST_PUBLISHED,

@@ -644,10 +644,4 @@ PUBLISHED = (
     Published(
         "tsn_r101", _ZOO, clip=(3, 25, 224, 224), parameters="43.32 M", multiply_adds="195.8 G"
     ),
-    Published(
-        "tsn_r50",
-        "MMAction2's model zoo",
-        options={"num_classes": 174},
-        parameters="23.87 M",
-    ),
 )
