@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from praxino.models.backbone_2d import Backbone2d, from_torchvision_map
 from praxino.models.clip_shape import check_clip
-from praxino.models.row import ModelRow
+from praxino.models.row import ModelRow, Published
 from praxino.video.clip_spec import ClipSpec
 from praxino.weights.fitting import State, rename
 
@@ -216,3 +216,14 @@ MODELS = {
         semi_transformer_r50, PAPER, 2019, "attention", backbone="resnet50", layouts=LAYOUTS
     ),
 }
+
+PUBLISHED = (
+    Published(
+        "semi_transformer_r50",
+        "the port at github.com/ppriyank/Video-Action-Transformer-Network-Pytorch-",
+        options={"picture_width": 112},
+        clip=(3, 4, 224, 112),
+        parameters="83,088,561",
+        multiply_adds="8.611 G",
+    ),
+)
