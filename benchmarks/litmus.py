@@ -262,6 +262,16 @@ LINES = (
         options={"size": 48, "flows": 2, "chunks": 3, "chunk_stride": 3, "chunk_jitter": 0},
         lr=3e-4,
     ),
+    Line(
+        "hidden_temporal_stream",
+        ("hidden_two_stream", "motionnet"),
+        thin=4,
+        whole="^motion",
+        options=ON_2D | {"flows": 7, "width": 8},
+        epochs=8,
+        lr=1e-3,
+        note="MotionNet learns from the classes alone here; without its own losses",
+    ),
     # Where objects are, and a memory
     Line("ego_rnn", ("ego_rnn_convlstm",), options=EGO, epochs=6, lr=1e-3),
     Line("ego_rnn_motion", options=EGO, epochs=6, lr=1e-3, note="without its task: `ego_rnn`"),
