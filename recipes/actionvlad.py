@@ -19,6 +19,13 @@ The schedule is that of the authors' scripts, in steps of 16 videos, of which an
 start flow from a two-stream network that has learnt HMDB51; here it starts from ImageNet's weights,
 averaged over colours.
 
+On UT-Interaction, one place for training and the other for the test; the list of videos is made as in
+`recipes/ut_interaction.py`. Not yet run here either:
+
+    praxino train recipes/actionvlad.py:ut_interaction_set1 --run runs/actionvlad_ut1
+    praxino evaluate runs/actionvlad_ut1 --data runs/ut_set2.parquet \
+        --videos $PRAXINO_LAB_DATA/ut-interaction --clips 1 --crops 1
+
 On point lights, in a minute:
 
     praxino data pointlight pointlight
@@ -27,6 +34,7 @@ On point lights, in a minute:
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,12 +48,13 @@ from praxino.datasets.source import open_source
 from praxino.datasets.splits import hold_out
 from praxino.models import create_model
 from praxino.models.actionvlad import late_fusion_of, start_from_clips
-from praxino.recipe import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from praxino.video.augmentation import Augmentation
 from praxino.video.motion import Motion
 from praxino.weights.checkpoint import Card, load_model, save_model, save_tensors
 
 RUNS = Path("runs/actionvlad")
+LAB = Path(os.environ.get("PRAXINO_LAB_DATA", "../shared/data"))
 
 
 def rgb_stage1() -> TrainConfig:
@@ -80,6 +89,38 @@ def tiny() -> TrainConfig:
         augmentation=Augmentation(crop="centre"),
         optim=OptimConfig("adam", lr=0.01, backbone_lr_scale=0.1, weight_decay=4e-5, eps=1e-4),
         epochs=4,
+        batch_size=8,
+    )
+
+
+def ut_interaction_set1() -> TrainConfig:
+    """Colours and flow in one model: train on set 1 of UT-Interaction, test on set 2."""
+    return _ut_interaction("runs/ut_set2.parquet")
+
+
+def ut_interaction_set2() -> TrainConfig:
+    """Colours and flow in one model: train on set 2 of UT-Interaction, test on set 1."""
+    return _ut_interaction("runs/ut_set1.parquet")
+
+
+def _ut_interaction(manifest: str) -> TrainConfig:
+    """Sixty videos: what ImageNet has taught stays as it is but for conv5."""
+    learning = ("head.*", "*vlad.*", *(f"{s}.{n}.*" for s in ("rgb", "flow") for n in (24, 26, 28)))
+    return TrainConfig(
+        data=DataConfig(manifest, videos=str(LAB / "ut-interaction"), val_split="", flow="dis"),
+        model=ModelConfig(
+            "actionvlad_two_stream",
+            {"frames": 25, "size": 112, "centres": 16, "stack": 5, "places": 12},
+            weights="imagenet",
+            train_only=learning,
+        ),
+        # The two people stand at the sides of the picture: a square crop would lose one of them.
+        clip=ClipConfig(fit="stretch", resize_short=160),
+        augmentation=Augmentation(crop="random_sides", sides=(0.7, 1.0)),
+        optim=OptimConfig(
+            "adam", lr=0.01, backbone_lr_scale=0.01, weight_decay=4e-5, eps=1e-4, warmup_epochs=3
+        ),
+        epochs=30,
         batch_size=8,
     )
 

@@ -4,11 +4,11 @@ Girdhar et al., "ActionVLAD: Learning Spatio-Temporal Aggregation for Action Cla
 2017, arXiv:1704.02895. The layer is NetVLAD (Arandjelovic et al., CVPR 2016, arXiv:1511.07247).
 
 Notable: features of VGG-16's conv5_3 have length one; each is shared out among K = 64 centres by a
-softmax, and what counts is how it differs from them, summed over space and time (Eq. 2); so neither
+softmax, and what counts is how it differs from them, summed over space and time; so neither
 order nor place matters. Each centre's sum is brought to length one, then all of them together.
 The softmax starts as the centres' own, alpha = 1000 being all but a hard assignment, and is free of
 them afterwards. Training goes in two stages, the first of the classifier alone; the centres come
-from k-means before it (recipes/actionvlad.py). Two streams meet at one of three places (Sec. 3.3):
+from k-means before it (recipes/actionvlad.py). Two streams meet at one of three places:
 concat puts their channels side by side, early puts the features of both in one bag, and late adds
 a third of the colours' logits to two thirds of flow's.
 Differs from the paper: a clip has the flow between its own frames, and the stream of flow stacks 10

@@ -4,9 +4,9 @@ Sharma, Kiros and Salakhutdinov, "Action Recognition using Visual Attention", IC
 arXiv:1511.04119.
 
 Notable: GoogLeNet's last map has 7 x 7 places of 1024 numbers; what the upper of three LSTMs showed
-after the last frame gives a softmax over the places of this one (Eq. 4), and their weighted mean
-is what the LSTMs are fed (Eq. 5). They start from the mean over all places and frames. Each frame
-is classified; a video is the mean of its frames' probabilities. The penalty (Eq. 6) asks that every
+after the last frame gives a softmax over the places of this one, and their weighted mean
+is what the LSTMs are fed. They start from the mean over all places and frames. Each frame
+is classified; a video is the mean of its frames' probabilities. The penalty asks that every
 place gets looked at for one frame's worth in the clip: that the softmax is doubly stochastic.
 Differs from the paper: torch's LSTM has two biases that are added. The authors' code differs more:
 a single LSTM, and places that are weighed by what is in them.
@@ -70,7 +70,7 @@ class SoftAttention(nn.Module):
         return self.backbone.maps(clip)
 
     def begin(self, maps: Tensor) -> State:
-        """What the LSTMs start from: the mean over all places and frames (Eq. 2).
+        """What the LSTMs start from: the mean over all places and frames.
 
         Args:
             maps: from `forward_features`.
@@ -133,7 +133,7 @@ class SoftAttention(nn.Module):
         return self._watch(clip)[1]
 
     def loss(self, clip: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """What training lowers (Eq. 6): every frame's cross entropy, summed, and the penalty.
+        """What training lowers: every frame's cross entropy, summed, and the penalty.
 
         Args:
             clip: as `forward` takes it.
@@ -179,7 +179,7 @@ def soft_attention(
         backbone: a classification network of torchvision, for example `resnet50`.
         hidden: units of each LSTM, and of the layer before the classifier.
         layers: LSTMs, one above the other.
-        penalty: lambda of Eq. 6, what it costs not to look at a place for a frame's worth.
+        penalty: the paper's lambda, what it costs not to look at a place for a frame's worth.
         dropout: of what does not recur, in training.
         frames: T of `clip_spec`, at 30 frames a second; any T can be fed.
         size: H and W, in pixels; it decides how many places there are, and no other can be fed.

@@ -3,8 +3,8 @@
 Yao et al., "Describing Videos by Exploiting Temporal Structure", ICCV 2015, arXiv:1502.08029.
 
 Notable: every frame has a vector v_i. Before each word, e_i = w^T tanh(W_a h + U_a v_i + b_a) says
-how much frame i matters to what the LSTM is at (Eq. 6), a softmax over frames makes weights of it
-(Eq. 7), and the weighted mean is fed to the LSTM beside the last word. Captions are found by beam
+how much frame i matters to what the LSTM is at, a softmax over frames makes weights of it,
+and the weighted mean is fed to the LSTM beside the last word. Captions are found by beam
 search.
 Differs from the paper: it only describes. `temporal_attention` recognises with the same decoder: it
 looks at the frames a few times, and a classifier reads what the LSTM shows at last. Vectors are of

@@ -27,7 +27,7 @@ def clip() -> Tensor:
 @pytest.mark.parametrize("rank", [1, 2])
 @torch.no_grad()
 def test_is_second_order_pooling_of_low_rank(clip: Tensor, rank: int) -> None:
-    """trace(X^T X W_k) with W_k the sum of a_k b^T (Eq. 3 to 6 of the paper)."""
+    """trace(X^T X W_k) with W_k the sum of a_k b^T."""
     model = small(rank)
     torch.nn.init.zeros_(model.bottom_up.bias)
     features = model.forward_features(clip).flatten(2).transpose(1, 2)  # (B, n, f)
