@@ -19,8 +19,8 @@ The schedule is that of the authors' scripts, in steps of 16 videos, of which an
 start flow from a two-stream network that has learnt HMDB51; here it starts from ImageNet's weights,
 averaged over colours.
 
-On UT-Interaction, one place for training and the other for the test; the list of videos is made as in
-`recipes/ut_interaction.py`. Not yet run here either:
+On UT-Interaction, one place for training and the other for the test; the list of videos is made as
+in `recipes/ut_interaction.py`. Not yet run here either:
 
     praxino train recipes/actionvlad.py:ut_interaction_set1 --run runs/actionvlad_ut1
     praxino evaluate runs/actionvlad_ut1 --data runs/ut_set2.parquet \

@@ -10,8 +10,8 @@ Published: 93.1 % for both streams together, mean of three splits. The paper's a
 are what this follows; the learning rates are those usual for VGG-16 with two streams (0.001, ten
 times less twice), not known to be the paper's. Not yet run here.
 
-On UT-Interaction, one place for training and the other for the test; the list of videos is made as in
-`recipes/ut_interaction.py`. Not yet run here either:
+On UT-Interaction, one place for training and the other for the test; the list of videos is made as
+in `recipes/ut_interaction.py`. Not yet run here either:
 
     praxino train recipes/key_volume.py:ut_interaction_set1 --run runs/key_volume_ut1
     praxino evaluate runs/key_volume_ut1 --data runs/ut_set2.parquet \
@@ -28,7 +28,6 @@ from pathlib import Path
 
 from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from praxino.video.augmentation import Augmentation
-
 
 LAB = Path(os.environ.get("PRAXINO_LAB_DATA", "../shared/data"))
 
