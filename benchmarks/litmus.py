@@ -249,9 +249,16 @@ LINES = (
     ),
     Line(
         "temporal_stream_cnn_m",
-        ("temporal_stream", "temporal_stream_multi_task"),
+        ("temporal_stream",),
         thin=4,
         options={"size": 48, "flows": 7},
+        lr=1e-3,
+        note="sees no colours: flow in the order of time",
+    ),
+    Line(
+        "temporal_stream_multi_task",
+        thin=4,
+        options={"size": 48, "flows": 7, "first_classes": 9},
         lr=1e-3,
         note="sees no colours: flow in the order of time",
     ),
