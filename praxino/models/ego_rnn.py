@@ -17,7 +17,7 @@ apart. Without attention the ConvLSTM reads the ResNet's own last map. The motio
 warped flow, which the network itself is not shown, where the paper has maps of dense trajectories.
 """
 
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from einops import rearrange
@@ -91,9 +91,9 @@ class EgoRnn(nn.Module):
         maps = frames
         for layer in (*layers, *blocks):
             maps = layer(maps)
-        block: nn.Module = last
-        convolved = block.conv2(block.relu(block.bn1(block.conv1(maps))))  # type: ignore[operator]
-        return block.relu(block.bn2(convolved) + maps), convolved + maps  # type: ignore[operator]
+        block: Any = last
+        convolved = block.conv2(block.relu(block.bn1(block.conv1(maps))))
+        return block.relu(block.bn2(convolved) + maps), convolved + maps
 
     def object_maps(self, maps: Tensor) -> Tensor:
         """Where the likeliest object of each frame is (Sec. 3.1); a frame's map adds up to 1.

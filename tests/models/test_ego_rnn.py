@@ -14,6 +14,9 @@ from praxino.models.ego_rnn import (
     GREY_STD,
     EgoRnn,
     EgoRnnMotion,
+    ego_rnn,
+    ego_rnn_flow,
+    ego_rnn_motion,
     from_ego_rnn,
     from_swathikirans,
     join_streams,
@@ -240,6 +243,24 @@ def test_the_task_needs_its_size() -> None:
 def test_refuses_options(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_model(name, 3, **options)
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "message"),
+    [
+        (ego_rnn, {"backbone": "resnet50"}, "backbone is 'resnet18' or 'resnet34', not 'resnet50'"),
+        (ego_rnn_flow, {"backbone": "vgg16"}, "is a ResNet, such as 'resnet34', not 'vgg16'"),
+        (
+            ego_rnn_motion,
+            {"task": "both"} | SMALL,
+            "is 'classification' or 'regression', not 'both'",
+        ),
+        (ego_rnn_motion, {"distance": "cosine"} | SMALL, "'squared' or 'absolute', not 'cosine'"),
+    ],
+)
+def test_refuses_choices_in_python_too(build: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(3, **options)
 
 
 # --- weights --------------------------------------------------------------------------------------
