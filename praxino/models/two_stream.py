@@ -8,8 +8,8 @@ Practices for Very Deep Two-Stream ConvNets", arXiv:1507.02159.
 Notable: the flows of 10 pairs of frames are 20 channels of one picture; less their mean, because
 most of it is the camera's motion. Flow can be followed along trajectories, or look back as well as
 ahead (Sec. 3.1). The streams learn apart, each with a loss of its own, and meet in their scores.
-Differs from the paper: it fuses by the average, or by a linear SVM, which is
-`praxino.metrics.fusion` on tables of predictions; see flow_stack.py about flow that looks back.
+Differs from the paper: the networks here fuse by an average; its linear SVM on the scores is
+`praxino fuse --by svm`. See flow_stack.py about flow that looks back.
 """
 
 import math
