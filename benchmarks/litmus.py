@@ -79,6 +79,7 @@ ON_2D = {"backbone": "resnet18"}
 CELLS = {"backbone": "shufflenet_v2_x0_5", "hidden": 64}
 BAG = {"width": 8, "centres": 8, "size": 64}
 LOOKING = {"backbone": "mobilenet_v2", "hidden": 64}
+SNIPPETS = ON_2D | {"segments": 3, "length": 2}
 EGO = {"backbone": "resnet18", "hidden": 32, "size": 64}
 
 LINES = (
@@ -244,6 +245,7 @@ LINES = (
         ("spatial_stream",),
         thin=4,
         options={"size": 48},
+        epochs=8,
         lr=1e-3,
         note="sees one frame",
     ),
@@ -262,7 +264,12 @@ LINES = (
         lr=1e-3,
         note="sees no colours: flow in the order of time",
     ),
-    Line("two_stream_cnn_m", ("two_stream",), options={"size": 48, "flows": 7}, lr=3e-4),
+    Line(
+        "two_stream_cnn_m",
+        ("two_stream", "two_stream_inception"),
+        options={"size": 48, "flows": 7},
+        lr=3e-4,
+    ),
     Line(
         "two_stream_fusion_cnn_m",
         ("two_stream_fusion",),
@@ -294,6 +301,34 @@ LINES = (
         lr=1e-3,
         note="likewise; a classifier of seven mean flows, which is no recogniser",
     ),
+    Line(
+        "tsn",
+        ("tsn_r50", "tsn_r101"),
+        thin=4,
+        options=ON_2D | {"segments": 8},
+        epochs=8,
+        note="averages what it says of each frame",
+    ),
+    Line("tsn_flow", ("tsn_r50_flow", "tsn_warped_flow"), thin=4, options=SNIPPETS, epochs=8),
+    Line("tsn_rgb_difference", thin=4, options=SNIPPETS, epochs=8),
+    Line("tsn_two_stream", ("tsn_three_stream",), thin=4, options=SNIPPETS, epochs=8),
+    Line("tsn_real_time", thin=4, options=SNIPPETS, epochs=8),
+    Line("c3d_i3d_paper", thin=8, epochs=5, lr=1e-3),
+    Line(
+        "fused_3d_two_stream",
+        thin=4,
+        options=ON_2D | {"places": 4, "flows": 3, "width": 64},
+        epochs=8,
+    ),
+    Line("two_stream_i3d", thin=8, epochs=6),
+    Line(
+        "beyond_short_snippets_pooling",
+        ("beyond_short_snippets_pooling_flow",),
+        thin=4,
+        options=ON_2D | {"hidden": 256},
+        epochs=8,
+        note="a maximum over frames",
+    ),
     # Where objects are, and a memory
     Line("ego_rnn", ("ego_rnn_convlstm",), options=EGO, epochs=6, lr=1e-3),
     Line("ego_rnn_motion", options=EGO, epochs=6, lr=1e-3, note="without its task: `ego_rnn`"),
@@ -302,6 +337,14 @@ LINES = (
     # A state that each frame changes
     Line("recurrent_conv", epochs=6),
     Line("conv_gru", epochs=6),
+    Line(
+        "beyond_short_snippets_lstm",
+        ("beyond_short_snippets_lstm_flow",),
+        options=CELLS | {"layers": 2},
+        epochs=6,
+        lr=1e-3,
+    ),
+    Line("lstm_inception", options=CELLS, epochs=6, lr=1e-3),
     Line("lrcn", ("lrcn_flow",), options=CELLS, epochs=6, lr=1e-3),
     Line(
         "cnn_lstm",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from praxino.models import backbone_2d
-from praxino.models.backbone_2d import Backbone2d, from_torchvision_vector
+from praxino.models.backbone_2d import VECTOR_LAYOUTS, Backbone2d
 from praxino.models.clip_shape import check_clip
 from praxino.models.recurrent_cells import LstmState
 from praxino.models.row import ModelRow
@@ -374,7 +374,7 @@ def from_torchvision_pooled(state: State, model: nn.Module) -> State:
 
 
 POOLING_LAYOUTS = {"torchvision": from_torchvision_pooled}
-LSTM_LAYOUTS = {"torchvision": from_torchvision_vector}
+LSTM_LAYOUTS = VECTOR_LAYOUTS
 
 PAPER = "Yue-Hei Ng et al., Beyond Short Snippets, CVPR 2015"
 MODELS = {

@@ -27,10 +27,10 @@ from torch.nn import functional
 
 from praxino.models import backbone_2d
 from praxino.models.backbone_2d import (
+    VECTOR_LAYOUTS,
     Backbone2d,
     FrameOptions,
     first_convolution,
-    from_torchvision_vector,
 )
 from praxino.models.clip_shape import check_clip
 from praxino.models.cnn_lstm import CnnRnn
@@ -439,7 +439,7 @@ MODELS = {
         2017,
         "recurrent",
         backbone="googlenet",
-        layouts={"torchvision": from_torchvision_vector},
+        layouts=VECTOR_LAYOUTS,
     ),
     "two_stream_i3d": ModelRow(two_stream_i3d, PAPER, 2017, "two-stream", inputs=("rgb", "flow")),
     "two_stream_inception": ModelRow(
