@@ -386,10 +386,12 @@ class StackedOptions(MotionOptions, total=False):
     Attributes:
         segments: S, of L + 1 frames in a row each, spread over the video; 1 by default.
         motion_weight: of MotionNet's own losses in training, beside cross entropy; 1 by default.
+        same_padding: pad the backbone as TensorFlow does, for weights trained there.
     """
 
     segments: int
     motion_weight: float
+    same_padding: bool
 
 
 def _clip_spec(options: Any) -> ClipSpec:
@@ -412,9 +414,10 @@ def _motion(options: Any) -> MotionNet:
     return MotionNet(options.get("flows", 10), options.get("width", 64))
 
 
-def _backbone(name: str, channels: int) -> Backbone2d:
+def _backbone(name: str, channels: int, options: Any) -> Backbone2d:
     """Its last hidden layer forgets 80 % in training, those before it 90 %, as the authors' VGG."""
-    network = Backbone2d(name, channels=channels)
+    same_padding = options.get("same_padding", False)
+    network = Backbone2d(name, channels=channels, same_padding=same_padding)
     found = [layer for layer in network.neck.modules() if isinstance(layer, nn.Dropout)]
     for layer in found:
         layer.p = 0.8 if layer is found[-1] else 0.9
@@ -449,7 +452,7 @@ def hidden_temporal_stream(
     return HiddenTemporalStream(
         num_classes,
         motion=motion,
-        backbone=_backbone(backbone, 2 * motion.flows),
+        backbone=_backbone(backbone, 2 * motion.flows, options),
         segments=options.get("segments", 1),
         motion_weight=options.get("motion_weight", 1.0),
         clip_spec=_clip_spec(options),
@@ -477,8 +480,8 @@ def hidden_two_stream(
     return HiddenTwoStream(
         num_classes,
         motion=motion,
-        spatial=_backbone(backbone, 3),
-        temporal=_backbone(backbone, 2 * motion.flows),
+        spatial=_backbone(backbone, 3, options),
+        temporal=_backbone(backbone, 2 * motion.flows, options),
         segments=options.get("segments", 1),
         motion_weight=options.get("motion_weight", 1.0),
         fusion=fusion,

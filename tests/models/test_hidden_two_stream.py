@@ -1,7 +1,9 @@
 """MotionNet as its authors wrote it, and the streams that stand on it."""
 
 import json
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +29,9 @@ from praxino.models.hidden_two_stream import (
 from praxino.models.two_stream import temporal_stream
 from praxino.recipe import DataConfig, ModelConfig, TrainConfig
 from praxino.train import train
-from praxino.weights.checkpoint import load_model
+from praxino.weights.checkpoint import Card, load_model, save_model
+
+ROOT = Path(__file__).parents[2]
 
 SMALL = {"flows": 2, "size": 32, "width": 8}
 STACKED = SMALL | {"backbone": "resnet18"}
@@ -188,6 +192,24 @@ def test_both_stages_are_stacked(clip: Tensor) -> None:
     torch.testing.assert_close(model(clip), expected)
     with pytest.raises(ValueError, match=r"These two stages does not fit HiddenTemporalStream, "):
         stack_streams(model, motion, temporal_stream(3, backbone="resnet18", flows=3, size=32))
+
+
+@torch.no_grad()
+def test_the_recipe_stacks_two_runs(clip: Tensor, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"backbone": "resnet18", "flows": 2, "same_padding": True}
+    stages = {
+        "motionnet": (small("motionnet"), dict(SMALL)),
+        "temporal_stream": (temporal_stream(3, **options), options),
+    }
+    for name, (model, kept) in stages.items():
+        card = Card(name, kept, ("a", "b", "c"), model.clip_spec, {})
+        save_model(tmp_path / f"{name}.safetensors", model, card)
+    recipe = runpy.run_path(str(ROOT / "recipes" / "hidden_two_stream.py"))
+    paths = [str(tmp_path / f"{name}.safetensors") for name in (*stages, "both")]
+    recipe["main"]([*paths[:2], "--to", paths[2]])
+    both = small("hidden_temporal_stream", same_padding=True, weights=paths[2])
+    assert torch.equal(both.motion(clip)[0], stages["motionnet"][0].flows(clip)[0])
+    assert torch.equal(both.head.weight, stages["temporal_stream"][0].head.weight)
 
 
 @torch.no_grad()
