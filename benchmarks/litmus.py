@@ -287,10 +287,8 @@ LINES = (
     ),
     Line(
         "hidden_two_stream",
-        thin=4,
-        whole="^motion",
         options=ON_2D | {"flows": 7, "width": 8},
-        epochs=8,
+        epochs=4,
         lr=1e-3,
         note="likewise; its spatial stream sees one frame",
     ),
