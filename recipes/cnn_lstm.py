@@ -37,7 +37,7 @@ def tiny() -> TrainConfig:
         model=ModelConfig(
             "cnn_lstm",
             {
-                "backbone": "mobilenet_v2",
+                "backbone": "shufflenet_v2_x0_5",
                 "frames": 8,
                 "size": 64,
                 "hidden": 64,

@@ -77,7 +77,13 @@ def tiny() -> TrainConfig:
         data=DataConfig("pointlight/manifest.csv", limit_per_class=8),
         model=ModelConfig(
             "lrcn",
-            {"backbone": "mobilenet_v2", "frames": 8, "size": 64, "hidden": 64, "dropout": 0.2},
+            {
+                "backbone": "shufflenet_v2_x0_5",
+                "frames": 8,
+                "size": 64,
+                "hidden": 64,
+                "dropout": 0.2,
+            },
             weights=None,
         ),
         augmentation=Augmentation(crop="centre"),

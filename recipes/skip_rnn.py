@@ -61,7 +61,7 @@ def _with(name: str, options: dict[str, Option]) -> TrainConfig:
 
 def tiny() -> TrainConfig:
     """A small CNN, which here learns with the LSTM; frames are dear."""
-    config = _with("skip_lstm", {"backbone": "mobilenet_v2", "frames": 16, "size": 64})
+    config = _with("skip_lstm", {"backbone": "shufflenet_v2_x0_5", "frames": 16, "size": 64})
     options = config.model.options | {"hidden": 64, "frozen": False, "frame_cost": 0.05}
     return dataclasses.replace(
         config,

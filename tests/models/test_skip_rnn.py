@@ -186,3 +186,58 @@ def test_settings_that_are_none_are_refused() -> None:
         small(layers=0)
     with pytest.raises(ValueError, match=r"frame_cost is 0 or more, got -0\.5"):
         small(frame_cost=-0.5)
+
+
+# The tasks of the paper that need no data, shortened.
+
+
+def learn(rnn: SkipRnn, head: nn.Linear, steps: int, loss_of: Any) -> tuple[float, float]:
+    """Train; the last number that `loss_of` gives beside its loss, and the share of used steps."""
+    parameters = [*rnn.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=0.01)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        loss, measured, used = loss_of(generator)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+    return measured.item(), used.mean().item()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_adds_up_two_marked_numbers_of_ten(cell: Any) -> None:
+    torch.manual_seed(0)
+    rnn, head = SkipRnn(2, 32, cell=cell), nn.Linear(32, 1)
+
+    def loss_of(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        numbers, marks = torch.rand(64, 10, generator=generator) - 0.5, torch.zeros(64, 10)
+        for start in (0, 5):
+            marks[range(64), torch.randint(start, start + 5, (64,), generator=generator)] = 1
+        shown, used, _ = rnn(torch.stack([numbers, marks], dim=2))
+        loss = (head(shown[:, -1])[:, 0] - (numbers * marks).sum(dim=1)).square().mean()
+        return loss, loss, used
+
+    error, used = learn(rnn, head, 150, loss_of)
+    assert error < 0.03, "who always says zero has 1/6"
+    assert used > 0.5, "it has to look for the marks"
+
+
+@pytest.mark.slow
+def test_tells_frequencies_apart_and_saves_samples() -> None:
+    torch.manual_seed(0)
+    rnn, head = SkipRnn(1, 24, cell="gru"), nn.Linear(24, 2)
+
+    def loss_of(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        labels = torch.randint(2, (64,), generator=generator)
+        u, phase = torch.rand(64, generator=generator), torch.rand(64, 1, generator=generator)
+        period = torch.where(labels == 1, 12 + 8 * u, 3 + 3 * u)[:, None]
+        wave = torch.sin(2 * torch.pi * (torch.arange(20) / period + phase))
+        shown, used, _ = rnn(wave[..., None])
+        logits = head(shown[:, -1])
+        loss = cross_entropy(logits, labels) + 0.02 * used.sum(dim=1).mean()
+        return loss, (logits.argmax(dim=1) == labels).float().mean(), used
+
+    right, used = learn(rnn, head, 220, loss_of)
+    assert right > 0.95
+    assert used < 0.7
