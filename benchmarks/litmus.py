@@ -287,6 +287,7 @@ LINES = (
     ),
     Line(
         "hidden_two_stream",
+        whole="^motion",
         options=ON_2D | {"flows": 7, "width": 8},
         epochs=4,
         lr=1e-3,
@@ -294,6 +295,7 @@ LINES = (
     ),
     Line(
         "motionnet",
+        whole="^motion",
         options={"flows": 7, "width": 8},
         epochs=8,
         lr=1e-3,
