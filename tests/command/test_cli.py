@@ -263,8 +263,7 @@ def test_help_of_every_command_is_there():
 
 def test_recipes_of_the_repository_can_be_read(pytestconfig):
     for path in sorted((pytestconfig.rootpath / "recipes").glob("*.py")):
-        names = [line[4:].split("(")[0] for line in path.read_text().splitlines()
-                 if line.startswith("def ") and not line.startswith("def _")]  # fmt: skip
+        names = re.findall(r"(?m)^def ([a-z]\w*)\(\) -> TrainConfig:$", path.read_text())
         assert names, path
         for name in names:
             assert load_recipe(f"{path}:{name}").epochs > 0
