@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from praxino.errors import VideoError
 from praxino.models import create_model
-from praxino.predict import predict
+from praxino.predict import _for_length, predict
+from praxino.video.clip_spec import ClipSpec
 from praxino.video.reader import open_video
 from praxino.weights.checkpoint import load_model
 
@@ -125,3 +127,10 @@ def test_real_clips_go_through(model, lab_data, name):
     with open_video(path) as video:
         assert (np.diff(result.clip_seconds, axis=1) > 0).all()
         assert result.clip_seconds.max() <= video.timestamps[-1] + 1
+
+
+def test_frames_in_a_row_stay_so_in_a_long_video():
+    """They are not spread further apart; frames by themselves are, and come closer together."""
+    snippets = ClipSpec(18, snippet=6)
+    assert _for_length(snippets, nn.Identity(), seconds=3600.0) == snippets
+    assert not _for_length(ClipSpec(18), nn.Identity(), seconds=3600.0).spread

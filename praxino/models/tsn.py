@@ -134,6 +134,7 @@ class Tsn(nn.Module):
         top_k: int = 3,
         dropout: float | None = None,
         partial_batch_norm: bool = False,
+        same_padding: bool = False,
     ) -> None:
         super().__init__()
         if length < 1:
@@ -144,7 +145,11 @@ class Tsn(nn.Module):
         self.least_size = 7 if backbone == "bn_inception" else 1
         self.backbones = nn.ModuleDict(
             {
-                stream: Backbone2d(backbone, channels=CHANNELS[stream] * self._seen(stream))
+                stream: Backbone2d(
+                    backbone,
+                    channels=CHANNELS[stream] * self._seen(stream),
+                    same_padding=same_padding,
+                )
                 for stream in self.streams
             }
         )
@@ -314,6 +319,7 @@ class SegmentOptions(TypedDict, total=False):
         top_k: of the consensus "top_k"; 3 by default.
         dropout: before the classifier, in training; by default 0.8, of flow 0.7.
         partial_batch_norm: all batch norms but each network's first stay as loaded.
+        same_padding: pad as TensorFlow does, for weights trained there.
     """
 
     segments: int
@@ -322,6 +328,7 @@ class SegmentOptions(TypedDict, total=False):
     top_k: int
     dropout: float | None
     partial_batch_norm: bool
+    same_padding: bool
 
 
 class SnippetOptions(SegmentOptions, total=False):
