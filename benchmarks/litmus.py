@@ -362,7 +362,8 @@ LINES = (
         lr=1e-3,
         note="likewise",
     ),
-    Line("gru_rcn", ("gru_rcn_*",), options=WIDTH8, epochs=6, lr=1e-3),
+    Line("gru_rcn", ("gru_rcn_stacked",), options=WIDTH8, epochs=6, lr=1e-3),
+    Line("gru_rcn_bidirectional", options=WIDTH8, epochs=6, lr=1e-3),
     Line(
         "c3d_lstm",
         options={"steps": 2, "width": 8, "hidden": 64, "frozen": False, "background_weight": 1.0},

@@ -1,6 +1,6 @@
 r"""The five networks of the I3D paper on Kinetics-400 (Carreira and Zisserman, CVPR 2017).
 
-    praxino data import kinetics kinetics400 --to runs/kinetics400.parquet
+    praxino data import kinetics kinetics400 --videos kinetics400 --to runs/kinetics400.parquet
     praxino flow kinetics400 --output kinetics400-flow --method tvl1
     praxino train recipes/i3d_paper.py:lstm --run runs/i3d_paper_lstm
     praxino train recipes/i3d_paper.py:c3d --run runs/i3d_paper_c3d

@@ -38,6 +38,7 @@ from praxino.report import write_report
 from praxino.score_tables import read_scores
 from praxino.train import train
 from praxino.video.flow_store import read_record
+from praxino.video.frame_folder import read_picture
 from praxino.video.reader import open_video
 from praxino.weights.caffemodel import read_caffemodel
 from praxino.weights.checkpoint import find_checkpoint, load_model, read_card
@@ -136,6 +137,7 @@ def config(**said: Any) -> Any:
 # Everything that reads what a path names: function and parameter, and how to call it.
 READS: dict[str, Callable[[Path], object]] = {
     "checked_json.read_json(path)": read_json,
+    "video.frame_folder.read_picture(path)": lambda path: read_picture("folder", path),
     "weights.checkpoint.find_checkpoint(path)": lambda path: load_model(find_checkpoint(path)),
     "weights.checkpoint.load_model(path)": load_model,
     "weights.checkpoint.read_card(path)": read_card,
@@ -262,9 +264,10 @@ HANDED_ON = {
     "video.decoder.open_regular(path)",
     "command.video_report.report_video(path)",  # open_video, and a table
     "checksums.file_hash(path)",  # of bytes, whatever they are
-    "explain.animation.write_animation(path)",  # it writes, as the next two do
+    "explain.animation.write_animation(path)",  # it writes, as the next three do
     "explain.convolution.draw_sliding(path)",
     "explain.filters.draw_filters(path)",
+    "explain.skips.draw_skips(path)",
     "models.options_with(weights)",  # a name is looked up, a file is not opened
     "video.flow_store.is_whole(path)",  # of read_record, and says no where that raises
     "video.flow_store.write_flow(path)",
