@@ -86,8 +86,8 @@ LINES = (
     # Teaching
     Line("small_3d", epochs=6),
     Line("small_2d", epochs=6, note="averages what it says of each frame"),
-    Line("toy_3d", epochs=6),
-    Line("toy_early_fusion", epochs=20, note="sees all frames in the first layer"),
+    Line("toy_3d", epochs=2),
+    Line("toy_early_fusion", epochs=8, note="sees all frames in the first layer"),
     Line("toy_late_fusion", epochs=2, note="averages over frames"),
     # Frames by themselves, and joined
     Line(
@@ -113,9 +113,9 @@ LINES = (
     Line("trn_r18", ("trn_*",), thin=4),
     # Two frames' channels shifted, interlaced, filtered
     Line("tsm_r18", ("tsm_r*",), thin=4),
-    Line("tsm_mobilenet_v2", thin=2, epochs=10, note="shifts only where there is a shortcut"),
-    Line("tsm_nl_r50", thin=8, epochs=12),
-    Line("tin_r50", thin=4, whole="offset_fc", epochs=10),
+    Line("tsm_mobilenet_v2", thin=2, epochs=3, note="shifts only where there is a shortcut"),
+    Line("tsm_nl_r50", thin=8, epochs=4),
+    Line("tin_r50", thin=4, whole="offset_fc", epochs=3),
     Line("tanet_r50", ("tanet_*",), thin=8, whole="make_kernel", epochs=12),
     # 3D kernels
     Line(
@@ -139,13 +139,13 @@ LINES = (
         "wide_resnet3d_50",
         ("wide_resnet3d_*",),
         options={"k": 0.125, "widen_stem": True},
-        epochs=12,
+        epochs=4,
     ),
-    Line("densenet3d_121", ("densenet3d_*",), options=DENSE, epochs=10),
+    Line("densenet3d_121", ("densenet3d_*",), options=DENSE, epochs=3),
     Line("t3d_121", ("t3d_169",), options=DENSE, epochs=3),
-    Line("t3d_densenet3d_121", ("t3d_densenet3d_*",), options=DENSE | {"frames": 32}, epochs=10),
-    Line("slow_fusion", thin=16, epochs=8, lr=1e-3),
-    Line("karpathy_early_fusion", thin=16, epochs=12, lr=1e-3),
+    Line("t3d_densenet3d_121", ("t3d_densenet3d_*",), options=DENSE | {"frames": 32}, epochs=3),
+    Line("slow_fusion", thin=16, epochs=3, lr=1e-3),
+    Line("karpathy_early_fusion", thin=16, epochs=5, lr=1e-3),
     Line("karpathy_late_fusion", thin=16, epochs=5, lr=1e-3, note="sees two frames"),
     Line("karpathy_single_frame", thin=16, epochs=8, lr=1e-3, note="sees one frame"),
     Line("ji_3dcnn", ("ji_3dcnn_kth",), epochs=3),
@@ -155,14 +155,14 @@ LINES = (
     Line(
         "r2plus1d_18", ("r2plus1d_34", "r2plus1d_34_32x2", "r2plus1d_34_ig65m"), thin=8, epochs=12
     ),
-    Line("r2plus1d_r50", thin=8, epochs=12),
-    Line("r2plus1d_18_jf", ("r2plus1d_34_jf",), thin=8, epochs=12),
+    Line("r2plus1d_r50", thin=8, epochs=4),
+    Line("r2plus1d_18_jf", ("r2plus1d_34_jf",), thin=8, epochs=4),
     Line("hara_r2plus1d_18", ("hara_r2plus1d_*",), options=HARA),
     Line("s3d", thin=8, epochs=12),
-    Line("s3d_g", thin=8, epochs=12),
+    Line("s3d_g", thin=8, epochs=4),
     Line("ir_csn_50", ("ir_csn_*", "csn_r101"), thin=8, epochs=12),
-    Line("ip_csn_50", ("ip_csn_*",), thin=8, epochs=12),
-    Line("fstcn", options={"frames": 14, "stride": 4, "size": 40, "hidden": 64}, epochs=8, lr=1e-3),
+    Line("ip_csn_50", ("ip_csn_*",), thin=8, epochs=4),
+    Line("fstcn", options={"frames": 14, "stride": 4, "size": 40, "hidden": 64}, epochs=3, lr=1e-3),
     # ResNets of a pathway or two
     Line(
         "c2d_r50",
@@ -186,12 +186,12 @@ LINES = (
         options=WIDTH8,
         note="kernels span time in the two last stages only, where 32 pixels have become 2 and 1",
     ),
-    Line("slow_nl_r50", ("slow_nl_*",), options=WIDTH8, epochs=10),
+    Line("slow_nl_r50", ("slow_nl_*",), options=WIDTH8, epochs=4),
     Line("fast_only_r50", options=WIDTH8),
     Line("slowfast_r50", ("slowfast_[!n]*",), options=WIDTH8),
     Line("slowfast_nl_16x8_r101_50_50", ("slowfast_nl_r50*",), options=WIDTH8, epochs=3),
     Line("tpn_slow_r50", ("tpn_slow_*",), options=WIDTH8),
-    Line("tpn_tsm_r50", thin=8, epochs=10),
+    Line("tpn_tsm_r50", thin=8, epochs=4),
     Line("x3d_s", ("x3d_*",), thin=4, epochs=12),
     # Bags, places, frames and regions
     Line(
@@ -374,7 +374,7 @@ LINES = (
     # Attention
     Line("videomae_s", ("videomae_*",), options=VIT, epochs=10, lr=1e-3),
     Line("timesformer_b", ("timesformer_hr", "timesformer_l"), options=VIT, epochs=24, lr=1e-3),
-    Line("timesformer_b_joint", options=VIT, epochs=24, lr=1e-3),
+    Line("timesformer_b_joint", options=VIT, epochs=6, lr=1e-3),
     Line(
         "timesformer_b_space",
         options=VIT,
@@ -382,13 +382,13 @@ LINES = (
         lr=1e-3,
         note="no attention between frames; their mean is classified",
     ),
-    Line("vivit_b", ("vivit_*",), options=VIT, epochs=30, lr=1e-3),
-    Line("vjepa2_l", ("vjepa2_*",), options=PROBED, epochs=24, lr=1e-3),
-    Line("mvit_v1_b", ("mvit_v1_*",), options={"width": 16}, lr=1e-3, epochs=12),
-    Line("mvit_v2_t", ("mvit_v2_*",), options={"width": 16}, lr=1e-3, epochs=12),
+    Line("vivit_b", ("vivit_*",), options=VIT, epochs=10, lr=1e-3),
+    Line("vjepa2_l", ("vjepa2_*",), options=PROBED, epochs=6, lr=1e-3),
+    Line("mvit_v1_b", ("mvit_v1_*",), options={"width": 16}, lr=1e-3, epochs=4),
+    Line("mvit_v2_t", ("mvit_v2_*",), options={"width": 16}, lr=1e-3, epochs=4),
     Line("uniformer_s", ("uniformer_*",), options={"width": 16}, lr=1e-3),
     Line("rev_mvit_b", ("rev_mvit_*",), options={"width": 16}, lr=1e-3),
-    Line("swin3d_t", ("swin3d_*",), options={"width": 12}, epochs=10, lr=1e-3),
+    Line("swin3d_t", ("swin3d_*",), options={"width": 12}, epochs=3, lr=1e-3),
 )
 
 
