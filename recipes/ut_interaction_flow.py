@@ -8,7 +8,9 @@ videos; then
     praxino evaluate runs/ut_flow1 --data runs/ut_set2.parquet \
         --videos $PRAXINO_LAB_DATA/ut-interaction --clips 10 --crops 1
 
-and with `set1`, `train_on_set2` for the other direction.
+and with `set1`, `train_on_set2` for the other direction. Reached, with seed 0: video hit@1 of 81.7
+and 70.0 %, in the mean 75.8 %. Input, model and learning rate were fixed before the first run and
+changed no more; one clip is 1.7 points.
 """
 
 import os
