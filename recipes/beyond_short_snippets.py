@@ -31,7 +31,7 @@ import dataclasses
 from praxino.recipe import ClipConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from praxino.video.augmentation import Augmentation
 
-POOLING = {"pooling": "conv", "hidden": 0}
+POOLING: dict[str, bool | int | float | str] = {"pooling": "conv", "hidden": 0}
 
 
 def one_frame() -> TrainConfig:
