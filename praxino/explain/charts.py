@@ -30,7 +30,11 @@ COLOURS = {
     "pathways": "#c0392b",
     "efficient": "#3c9d6b",
     "shift": "#8e5bbf",
+    "recurrent": "#6b7a2f",
+    "two-stream": "#1f3a5f",
+    "aggregation": "#c9a227",
     "attention": "#d4479b",
+    "teaching": "#4d4d4d",
 }
 
 # Video hit@5, as Karpathy et al. (CVPR 2014) measured it; the lectures show the same table.

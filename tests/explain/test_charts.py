@@ -14,6 +14,7 @@ from praxino.explain.charts import (
     sports1m_bars,
 )
 from praxino.model_facts import ModelFacts
+from praxino.models.row import FAMILIES
 
 CROWD = [
     Point(name, ModelFacts(8, 224, parameters * 10**6, giga * 10**9), top1, more)
@@ -80,6 +81,11 @@ def test_larger_models_are_larger_and_more_data_is_hollow():
     areas = [float(dot.get_sizes()[0]) for dot in dots]
     assert areas == sorted(areas)
     assert [len(dot.get_facecolor()) for dot in dots] == [1, 1, 1, 1, 1, 0]
+
+
+def test_every_family_has_a_colour():
+    assert set(charts.COLOURS) == set(FAMILIES)
+    assert len(set(charts.COLOURS.values())) == len(FAMILIES)
 
 
 def test_files_are_written_whole(monkeypatch, tmp_path, capsys):
