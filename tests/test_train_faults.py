@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -200,10 +201,7 @@ def test_a_killed_loader_process_costs_nothing(config, tmp_path, whole, step):
 
     def kill_one(epoch, done, steps, loss):
         if (epoch, done) == (0, step):
-            found = subprocess.run(
-                ["pgrep", "-P", str(os.getpid())], capture_output=True, text=True
-            )
-            os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+            multiprocessing.active_children()[0].kill()
 
     with pytest.raises(LoaderFault, match=r"^Loader process \d+ was ended by signal SIGKILL"):
         train(with_workers(config), run, listener=Listener(step=kill_one))

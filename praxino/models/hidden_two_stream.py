@@ -543,7 +543,8 @@ def from_bryanyzhu_bgr(state: State, model: nn.Module) -> State:
 
 def from_motionnet(state: State, model: nn.Module) -> State:
     """The part of a `motionnet` that every model here has; all else stays as it is."""
-    return _own(model) | {n: value for n, value in state.items() if n.startswith("motion.")}
+    kept = {n: value for n, value in _own(model).items() if not n.startswith("motion.")}
+    return kept | {n: value for n, value in state.items() if n.startswith("motion.")}
 
 
 def from_temporal_stream(state: State, model: nn.Module) -> State:

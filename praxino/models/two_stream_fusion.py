@@ -490,7 +490,7 @@ def from_torchvision(state: State, model: nn.Module) -> State:
     """Both streams from torchvision's VGG-16; the fused classifier starts anew."""
     spatial = {name: value for name, value in state.items() if not name.startswith("classifier.6.")}
     first = "features.0.weight"
-    channels = model.get_parameter("temporal.0.weight").shape[1]
+    channels = model.state_dict()["temporal.0.weight"].shape[1]  # VGG-16's; CNN-M has none
     temporal = spatial | {first: for_flow(spatial[first], channels)}
     head = model.get_submodule("head").state_dict()
     found = _of_streams(model, spatial, temporal)

@@ -158,7 +158,8 @@ def read(path):
 inputs.Manifest.read = read
 inputs.fault_of_video = lambda content: ""
 inputs.EXAMPLES = 60
-inputs.fuzz(0.001, 0, Path({str(tmp_path)!r}))
+# What hypothesis makes up first depends on the constants in the code that it tests.
+any(inputs.fuzz(0.001, seed, Path({str(tmp_path)!r})) for seed in range(20))
 (kept,) = Path({str(tmp_path)!r}).glob("*.csv")
 print(kept.read_bytes())
 print(inputs.fault_of(kept))

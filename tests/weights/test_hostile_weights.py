@@ -246,7 +246,10 @@ CARDS: list[tuple[dict[str, Any], str]] = [
     ({"classes": ["a", "\x1b[31m"]}, r"'\\x1b\[31m' is not a class name"),
     ({"classes": ["a", "\ud800"]}, r"'\\ud800' is not a class name"),
     ({"classes": ["a", "b\0"]}, r"classes\[1\] must be text, got 'b\\x00'"),
-    ({"classes": [str(k) for k in range(10**6)]}, "header would have 11,891,456 bytes, the limit"),
+    (
+        {"classes": [str(k) for k in range(10**6)]},
+        r"header would have 11,891,\d+ bytes, the",
+    ),
     ({"classes": [str(k) for k in range(150_000)]}, "model card is larger than 1,000,000 bytes"),
     (
         {"classes": [str(k) for k in range(10**5)]},
@@ -405,7 +408,7 @@ CLASSES = {get_type_hints(row.build)["return"]: name for name, row in MODELS.ite
 def test_no_layout_stumbles_over_weights_of_something_else(tmp_path: Path, name: str) -> None:
     path, rng = tmp_path / "net.safetensors", np.random.default_rng(0)
     with torch.device("meta"):  # names and shapes are enough to refuse what does not fit
-        model: Any = create_model(name, num_classes=3)
+        model: Any = create_model(name, num_classes=160)
     before = model.head
     heads = ["fc", "classifier", "head", "heads", "classifier.6", "cls_head.fc_cls", "backbone.fc6"]
     for _ in range(6):
