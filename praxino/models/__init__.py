@@ -100,6 +100,8 @@ from praxino.weights.shapes_only import ShapesOnly
 
 log = logging.getLogger("praxino")
 
+_OTHER_CLASSES = re.compile(r"head\.(weight|bias) is \(")  # of the lines that `differences` gives
+
 # Who asks for one of these settings of `clip_spec` decides about the other one too.
 _GO_TOGETHER = {"size": "resize_short", "stride_frames": "frames_per_second"}
 
@@ -291,13 +293,21 @@ def _with_head(model: nn.Module, state: State, where: str, keep_head: bool) -> S
 
 
 def _layout_of(state: State, name: str, model: nn.Module) -> str | None:
-    """The layout under which a file comes nearest to fitting; None: it has our own names."""
+    """The layout under which a file comes nearest to fitting; None: it has our own names.
+
+    Other classes count for nothing: a layout that only brings a part of a model, and leaves the
+    rest as it is, would fit a whole file of other classes better than the file's own names do.
+    """
     candidates: dict[str | None, State] = {None: state}
     for layout, convert in _row(name).layouts.items():
         # A file in another layout lacks names, or has shapes, that this conversion counts on.
         with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, RuntimeError):
             candidates[layout] = convert(state, model)
-    return min(candidates, key=lambda layout: len(differences(model, candidates[layout])))
+
+    def misfits(layout: str | None) -> int:
+        return sum(not _OTHER_CLASSES.match(x) for x in differences(model, candidates[layout]))
+
+    return min(candidates, key=misfits)
 
 
 def _what_fits(state: State, name: str, model: nn.Module) -> str:
@@ -345,7 +355,7 @@ def _fits(state: State, model: nn.Module, layouts: Mapping[str, Layout]) -> bool
     for convert in (lambda state, model: state, *layouts.values()):
         with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, RuntimeError):
             found = differences(model, convert(state, model))
-            if all(re.match(r"head\.(weight|bias) is \(", line) for line in found):
+            if all(_OTHER_CLASSES.match(line) for line in found):
                 return True
     return False
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -355,3 +356,14 @@ def test_a_stage_is_trained_and_goes_on_to_the_next(
     before: Any = load_model(motion)
     shift = (model.motion.predict[4].weight - before.motion.predict[4].weight).abs().max()
     assert 0 < shift < 0.01
+
+
+def test_a_whole_file_of_other_classes_brings_more_than_its_motionnet(tmp_path: Path) -> None:
+    trained = small("hidden_temporal_stream", seed=1)
+    path = tmp_path / "net.safetensors"
+    save_file(trained.state_dict(), path)
+    options = STACKED | {"weights": path}
+    other = create_model("hidden_temporal_stream", 5, **options)  # its classifier starts anew
+    own = other.state_dict()
+    for name, value in trained.state_dict().items():
+        assert name.startswith("head.") or torch.equal(own[name], value), name
