@@ -248,7 +248,7 @@ CARDS: list[tuple[dict[str, Any], str]] = [
     ({"classes": ["a", "b\0"]}, r"classes\[1\] must be text, got 'b\\x00'"),
     (
         {"classes": [str(k) for k in range(10**6)]},
-        r"header would have 11,891,\d+ bytes, the",
+        "header would have 11,891,496 bytes, the limit",
     ),
     ({"classes": [str(k) for k in range(150_000)]}, "model card is larger than 1,000,000 bytes"),
     (
